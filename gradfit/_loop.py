@@ -1,0 +1,263 @@
+"""The one loop: runs solver steps in compiled chunks; stop rule, finiteness, history, progress, interrupt.
+
+Rows that are tensors run inside one compiled `tf.while_loop` per chunk of about 0.2 s; rows fed from the host
+run the same `step` uncompiled, and each of its sums is a sequence of compiled block calls.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from gradfit._objective import Objective, tensor_objective
+from gradfit._result import CONVERGED, EARLY_STOPPED, NONFINITE, RUNNING, STALLED, SolveResult
+from gradfit._rows import relaxed_spec
+from gradfit.solvers._solver import Start
+
+CHUNK_SECONDS = 0.2
+_FIRST_CHUNK_BYTES = 2e9  # about 0.1 s of memory traffic
+_IDLE_LIMIT = 10
+_FLOOR_ULPS = 64
+
+
+class Progress(NamedTuple):
+    """A solver's state and what the loop knows about it."""
+
+    state: object
+    status: object
+    error: object
+    best_error: object
+    best_value: object
+    best_theta: object
+    idle: object
+    slope_scale: object
+
+
+def minimize(
+    solver,
+    objective: Objective,
+    theta,
+    *,
+    max_iter,
+    tol,
+    baseline=None,
+    curvature=None,
+    seed=0,
+    memory=None,
+    record=False,
+    report=None,
+    monitor=None,
+) -> SolveResult:
+    """Run a solver on an objective over host rows, from `theta`, until the stop rule holds.
+
+    Parameters
+    ----------
+    solver : Solver
+    objective : Objective
+    theta : ndarray of shape (d,)
+    max_iter : int
+    tol : float
+        0 switches the stop rule off.
+    baseline : ndarray of shape (n_outputs,), optional
+        Linear predictor of the intercept-only fit, where the slopes are measured that `tol` is relative to.
+    curvature : ndarray, optional
+        A preconditioner for solvers that take one.
+    record : bool
+        Whether to keep the parameters of every iteration.
+    report : callable, optional
+        Called with (n_iter, values, errors) after every chunk.
+    monitor : callable, optional
+        Called with theta after every iteration; returns the parameters to stop at, or None to go on.
+    """
+    import tensorflow as tf
+
+    sample_y, sample_weight = objective.rows.target_sample()
+    start = Start(
+        tf.constant(theta, tf.float64),
+        () if curvature is None else tf.convert_to_tensor(curvature, tf.float64),
+        tf.constant(seed, tf.int64),
+        tf.convert_to_tensor(sample_y),
+        tf.convert_to_tensor(sample_weight),
+        tf.constant([0.0] if baseline is None else baseline, tf.float64),
+    )
+    iteration = solver.bind(objective.size, memory)
+    with iteration.session():
+        runner = _Runner(iteration, objective, tf.constant(tol, tf.float64), record, report, monitor)
+        runner.run(start, max_iter)
+    return runner.result(solver, max_iter, tol)
+
+
+class _Runner:
+    """One minimization: where it stands and what it has recorded."""
+
+    def __init__(self, iteration, objective, tol, record, report, monitor):
+        self.iteration, self.objective, self.tol = iteration, objective, tol
+        self.record, self.report, self.monitor = record, report, monitor
+        self.resident = objective.rows.resident()
+        self.values, self.errors, self.path = [], [], []
+        self.progress, self.interrupted = None, False
+
+    def run(self, start, max_iter):
+        """Advance in chunks until the stop rule, the limit or the user ends it."""
+        chunk, argument = self._first_chunk(), start
+        try:
+            while self.progress is None or len(self.values) < max_iter:
+                began = time.perf_counter()
+                self.progress, history = self._advance(argument, min(chunk, max_iter - len(self.values)))
+                argument = self.progress
+                self._remember(history)
+                if self._is_over():
+                    return
+                if self.monitor is None:
+                    chunk = max(1, int(chunk * np.clip(CHUNK_SECONDS / (time.perf_counter() - began), 0.1, 4.0)))
+        except KeyboardInterrupt:
+            self.interrupted = True
+            if self.progress is None:
+                self.progress = _begin(self.iteration, self.objective, start)
+
+    def _first_chunk(self) -> int:
+        rows = self.objective.rows
+        if self.resident is None or self.monitor is not None:
+            return 1
+        traffic = 4 * rows.n_rows * (rows.n_features + 8) * rows.dtype.itemsize
+        return int(np.clip(_FIRST_CHUNK_BYTES / traffic, 1, 4000))
+
+    def _advance(self, argument, limit):
+        import tensorflow as tf
+
+        limit = tf.constant(limit, tf.int32)
+        if self.resident is None:
+            progress = argument if isinstance(argument, Progress) else _begin(self.iteration, self.objective, argument)
+            return _iterate(self.iteration, self.objective, progress, self.tol, limit, self.record)
+        inputs = (tuple(self.resident), tuple(self.objective.tensor_numbers()), argument, self.tol, limit)
+        return _program(self.objective.form, self.iteration, self.record, relaxed_spec(inputs))(*inputs)
+
+    def _remember(self, history):
+        values, errors, *path = (h.numpy() for h in history)
+        self.values.extend(values.tolist())
+        self.errors.extend(errors.tolist())
+        self.path.extend(*path or [()])
+        if self.report is not None:
+            self.report(len(self.values), values, errors)
+
+    def _is_over(self) -> bool:
+        import tensorflow as tf
+
+        if self.monitor is not None and (kept := self.monitor(self.progress.state.theta.numpy())) is not None:
+            state = self.progress.state._replace(theta=tf.constant(kept))
+            self.progress = self.progress._replace(state=state, status=tf.constant(EARLY_STOPPED))
+        return int(self.progress.status) != RUNNING
+
+    def result(self, solver, max_iter, tol) -> SolveResult:
+        """Return where the minimization ended."""
+        state, error = self.progress.state, float(self.progress.error)
+        nonfinite = int(self.progress.status) == NONFINITE
+        theta = (self.progress.best_theta if nonfinite else state.theta).numpy()
+        eps = float(np.finfo(self.objective.rows.dtype).eps)
+        floor = _FLOOR_ULPS * eps * (1.0 + np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300))
+        status = "interrupted" if self.interrupted else {
+            CONVERGED: "converged",
+            NONFINITE: "nonfinite",
+            EARLY_STOPPED: "early_stopped",
+            STALLED: "precision_limit" if error <= floor else "stalled",
+            RUNNING: "max_iter" if tol > 0 else "fixed_iterations",
+        }[int(self.progress.status)]  # fmt: skip
+        return SolveResult(
+            theta=theta,
+            status=status,
+            value=float(state.value),
+            gradient=state.gradient.numpy(),
+            n_iter=len(self.values),
+            n_updates=int(state.updates),
+            n_passes=float(state.passes),
+            loss_curve=self.values,
+            path=self.path,
+            memory=self.iteration.recall(),
+            facts={
+                "error": error, "tol": tol, "max_iter": max_iter, "n_iter": len(self.values),
+                "dtype": str(self.objective.rows.dtype), "remedy": solver.remedies.get(status, ""),
+                "patience": getattr(solver, "n_iter_no_change", 0), "scale": float(self.progress.slope_scale),
+            },
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _program(form, solver, record, spec):
+    """Return the compiled chunk: it begins a minimization (given a Start) or continues one (given a Progress)."""
+    import tensorflow as tf
+
+    def chunk(rows, numbers, argument, tol, limit):
+        objective = tensor_objective(form, rows, numbers)
+        progress = argument if isinstance(argument, Progress) else _begin(solver, objective, argument)
+        return _iterate(solver, objective, progress, tol, limit, record)
+
+    return tf.function(chunk, input_signature=spec, autograph=False).get_concrete_function()
+
+
+def _begin(iteration, objective, start: Start) -> Progress:
+    import tensorflow as tf
+
+    scale = objective.slope_scale(start.sample_y, start.sample_weight, start.baseline)
+    state = iteration.init(objective, start)
+    infinity = tf.constant(np.inf, tf.float64)
+    finite = tf.math.is_finite(state.value)
+    status = tf.where(finite, RUNNING, NONFINITE)
+    error = _error(objective, state, scale)
+    return Progress(state, status, error, infinity, infinity, start.theta, tf.constant(0), scale)
+
+
+def _error(objective, state, slope_scale):
+    import tensorflow as tf
+
+    norm = objective.stationarity(state.theta, state.gradient)
+    return tf.where(norm > 0.0, norm / tf.maximum(slope_scale, 1e-300), norm)
+
+
+def _iterate(solver, objective, progress: Progress, tol, limit, record):
+    """Run up to `limit` iterations; return the progress and the history of values, errors [and parameters]."""
+    import tensorflow as tf
+
+    kinds = (tf.float64,) * (3 if record else 2)
+    history = tuple(tf.TensorArray(kind, size=0, dynamic_size=True, clear_after_read=False) for kind in kinds)
+
+    def go_on(i, progress, *history):
+        return (i < limit) & (progress.status == RUNNING)
+
+    def body(i, progress, *history):
+        progress = _judge(solver, objective, solver.step(objective, progress.state), progress, tol)
+        entries = (progress.state.value, progress.error, progress.state.theta)
+        return (i + 1, progress, *(h.write(i, e) for h, e in zip(history, entries, strict=False)))
+
+    progress = _judge(solver, objective, progress.state, progress, tol, fresh=True)
+    _, progress, *history = tf.while_loop(go_on, body, (tf.constant(0), progress, *history))
+    return progress, tuple(h.stack() for h in history)
+
+
+def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Progress:
+    """Apply the stop rule. NaN is tested before any comparison."""
+    import tensorflow as tf
+
+    error = _error(objective, state, before.slope_scale)
+    finite = tf.math.is_finite(state.value) & tf.math.is_finite(error)
+    margin = 4 * np.finfo(np.float64).eps * tf.abs(state.value)
+    progressed = (state.value < before.best_value - margin) | (error < 0.9 * before.best_error)
+    unfinished = getattr(state, "unfinished", tf.constant(False))
+    idle = before.idle if fresh else tf.where(progressed | unfinished, 0, before.idle + 1)
+    stopped = state.stalled | ((idle >= _IDLE_LIMIT) if solver.is_monotone else tf.constant(False))
+    status = tf.where(stopped & (tol > 0.0), STALLED, RUNNING)
+    status = tf.where((error <= tol) & (tol > 0.0) & ~unfinished & (not fresh or solver.is_monotone), CONVERGED, status)
+    status = tf.where(finite, status, NONFINITE)
+    infinity = tf.constant(np.inf, tf.float64)
+    lower = finite & (state.value < before.best_value)
+    return before._replace(
+        state=state,
+        status=tf.cast(status, tf.int32),
+        error=error,
+        best_error=tf.where(unfinished, infinity, tf.where(finite & (error < before.best_error), error, before.best_error)),
+        best_value=tf.where(unfinished, infinity, tf.where(lower, state.value, before.best_value)),
+        best_theta=tf.where(lower, state.theta, before.best_theta),
+        idle=idle,
+    )

@@ -1,0 +1,363 @@
+"""Where row blocks come from: arrays, memory maps, sparse matrices, `tf.data` streams.
+
+Everything above this room sees rows only through `sum` (what a block function returns, added up over all
+row blocks) and `batches`. Blocks come standardized. A strategy for several devices would add up here.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+from abc import ABC, abstractmethod
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from gradfit._scaling import Scaling
+
+BLOCK_BYTES = 16 * 2**20  # large enough to amortize a call, small enough for memory to be reused
+_CACHE_BYTES = 2**20
+_SMALL_SPARSE_BYTES = 64 * 2**20
+_TARGET_SAMPLE = 20_000
+
+
+class TensorRows(NamedTuple):
+    """Rows that are tensors already: the whole data inside compiled code, or one mini-batch."""
+
+    x: object
+    y: object
+    weight: object
+
+    def sum(self, block_function, *arguments):
+        """Return the block function of all rows."""
+        return block_function(*self, *arguments)
+
+    comes_in_batches = is_endless = False
+
+    def fold(self, size, seed, update, carry, numbers):
+        """Thread `carry` through ``update(x, y, weight, carry, numbers)`` over mini-batches of a fresh shuffle."""
+        import tensorflow as tf
+
+        n_rows = tf.shape(self.y)[0]
+        order = tf.random.experimental.stateless_shuffle(tf.range(n_rows), seed=seed)
+
+        def body(start, *carry):
+            index = order[start : start + size]
+            batch = (tf.gather(part, index) for part in self)
+            return (start + size, *update(*batch, carry, numbers))
+
+        return tf.while_loop(lambda start, *_: start < n_rows, body, (tf.constant(0), *carry))[1:]
+
+
+class HostRows(ABC):
+    """Rows that the host reads, block by block; `scaling` is applied on the way."""
+
+    is_endless = False
+    comes_in_batches = False
+    can_center = True
+    y = None
+
+    def __init__(self, n_features: int, dtype, scaling: Scaling | None = None):
+        self.n_features = n_features
+        self.dtype = np.dtype(dtype)
+        self.scaling = scaling or Scaling.identity(n_features)
+
+    @abstractmethod
+    def blocks(self):
+        """Yield (x, y, weight) as NumPy arrays, x as the user gave it."""
+
+    def standardized(self, scaling: Scaling):
+        """Return the same rows seen through a scaling."""
+        out = copy.copy(self)
+        out.scaling = scaling
+        return out
+
+    def standardized_blocks(self):
+        """Yield (x, y, weight) with x dense and standardized."""
+        for x, y, weight in self.dense_blocks():
+            yield self.scaling.apply(x), y, weight
+
+    def dense_blocks(self):
+        """Yield (x, y, weight) with x dense, in the user's units."""
+        for x, y, weight in self.blocks():
+            yield x.toarray() if sparse.issparse(x) else x, y, weight
+
+    def sum(self, block_function, *arguments):
+        """Return the sums over all rows of what the block function returns, one compiled call a block."""
+        import tensorflow as tf
+
+        total = None
+        for block in self.standardized_blocks():
+            inputs = (*(tf.convert_to_tensor(part) for part in block), *arguments)
+            part = _compiled(block_function, relaxed_spec(inputs))(*inputs)
+            total = part if total is None else tf.nest.map_structure(tf.add, total, part)
+        return total
+
+    def fold(self, size, seed, update, carry, numbers):
+        """Thread `carry` through ``update(x, y, weight, carry, numbers)`` over one pass of mini-batches."""
+        import tensorflow as tf
+
+        for block in self.batches(size, np.random.RandomState(seed.numpy() % 2**32)):
+            inputs = (*(tf.convert_to_tensor(part) for part in block), carry, numbers)
+            carry = _compiled(update, relaxed_spec(inputs))(*inputs)
+        return carry
+
+    @abstractmethod
+    def batches(self, size, random_state):
+        """Yield the standardized mini-batches of one pass."""
+
+    def resident(self):
+        """Return all rows as tensors if they fit on the device, else None."""
+        return None
+
+
+class ArrayRows(HostRows):
+    """Rows of a dense or CSR array in memory or in a mapped file."""
+
+    def __init__(self, X, y, weight, scaling=None):
+        super().__init__(X.shape[1], X.dtype, scaling)
+        self.X, self.y, self.weight = X, y, weight
+        self.can_center = not sparse.issparse(X)
+        self.n_rows = X.shape[0]
+        self.total_weight = float(np.sum(weight, dtype=np.float64))
+
+    def blocks(self):
+        """Yield consecutive row blocks."""
+        step = max(1, BLOCK_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        for start in range(0, self.n_rows, step):
+            part = slice(start, start + step)
+            yield self.X[part], self.y[part], self.weight[part]
+
+    def moments(self):
+        """Return the weighted mean and variance of every column, in float64."""
+        if sparse.issparse(self.X):
+            squares = sparse.csr_array((self.X.data.astype(np.float64) ** 2, self.X.indices, self.X.indptr), self.X.shape)
+            weight = self.weight.astype(np.float64)
+            mean = self.X.T @ weight / self.total_weight
+            return mean, np.maximum(squares.T @ weight / self.total_weight - mean**2, 0.0)
+        merged = Moments(self.n_features)
+        step = max(64, _CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        for start in range(0, self.n_rows, step):
+            merged.add(self.X[start : start + step], self.weight[start : start + step])
+        return merged.mean, merged.variance
+
+    def with_weight(self, weight):
+        """Return the same rows with other weights."""
+        return ArrayRows(self.X, self.y, weight, self.scaling)
+
+    def with_target(self, y):
+        """Return the same rows with another target."""
+        out = copy.copy(self)
+        out.y = y
+        return out
+
+    def take(self, index):
+        """Return the rows at `index`, dense where that is small."""
+        X = self.X[index]
+        if sparse.issparse(X) and _dense_bytes(X) <= _SMALL_SPARSE_BYTES:
+            X = X.toarray()
+        return ArrayRows(X, self.y[index], self.weight[index], self.scaling)
+
+    def subsample(self, size: int, random_state):
+        """Return `size` rows drawn with replacement (cheaper than without, and as good for a start)."""
+        return self.take(np.sort(random_state.randint(self.n_rows, size=size)))
+
+    def target_sample(self):
+        """Return at most 20,000 evenly spaced targets and their weights."""
+        every = slice(None, None, -(-self.n_rows // _TARGET_SAMPLE))
+        if not self.weight[every].any():
+            every = slice(None)
+        return self.y[every], self.weight[every]
+
+    def batches(self, size: int, random_state):
+        """Yield standardized mini-batches of a fresh shuffle."""
+        order = random_state.permutation(self.n_rows)
+        for start in range(0, self.n_rows, size):
+            batch = self.take(order[start : start + size])
+            yield next(batch.standardized_blocks())
+
+    def resident(self):
+        """Return all rows as tensors, standardized, unless they live in a file or would crowd the memory."""
+        import tensorflow as tf
+
+        if _is_mapped(self.X):
+            return None
+        X = self.X
+        if sparse.issparse(X) and _dense_bytes(X) <= _SMALL_SPARSE_BYTES:
+            X = X.toarray()
+        if sparse.issparse(X):
+            x = self._sparse_tensor()
+        elif X.nbytes > _physical_memory() // 3:
+            return None
+        else:
+            x = tf.convert_to_tensor(self._standardized_copy(X))
+        return TensorRows(x, tf.convert_to_tensor(self.y), tf.convert_to_tensor(self.weight))
+
+    def _standardized_copy(self, X):
+        """Return a 64-byte aligned standardized copy, which TensorFlow on the CPU takes without copying again."""
+        buffer = np.empty(X.nbytes + 64, np.uint8)
+        start = -buffer.ctypes.data % 64
+        out = buffer[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
+        shift, inverse = (a.astype(X.dtype) for a in (self.scaling.shift, 1.0 / self.scaling.scale))
+        step = max(64, _CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        for start in range(0, self.n_rows, step):
+            part = slice(start, start + step)
+            np.subtract(X[part], shift, out=out[part])
+            out[part] *= inverse
+        return out
+
+    def _sparse_tensor(self):
+        import tensorflow as tf
+
+        X = self.X.copy()
+        X.sum_duplicates()  # sorts the indices too, which tf.sparse relies on without checking
+        values = (X.data / self.scaling.scale[X.indices]).astype(X.dtype)
+        rows = np.repeat(np.arange(self.n_rows, dtype=np.int64), np.diff(X.indptr))
+        return tf.SparseTensor(np.column_stack([rows, X.indices.astype(np.int64)]), values, X.shape)
+
+
+class DatasetRows(HostRows):
+    """Rows of a `tf.data.Dataset` of (x, y) or (x, y, weight) batches; finite ones are read whole each pass."""
+
+    comes_in_batches = True
+    n_inputs: int | None = None
+
+    def __init__(self, dataset, encode, columns, scaling=None):
+        self.dataset, self.encode, self.columns = dataset, encode, columns
+        self.is_endless = int(dataset.cardinality()) == -1
+        x, self.first_y, self.first_weight = next(self._read(), (None, None, None))
+        if x is None:
+            raise ValueError("X: the tf.data.Dataset yields no batch; at least one is needed.")
+        super().__init__(x.shape[1], x.dtype, scaling)
+        self.first_x, self._stream = x, None
+        self.n_rows, self.total_weight = len(x), float(np.sum(self.first_weight, dtype=np.float64))
+
+    def _read(self):
+        for element in self.dataset:
+            if not isinstance(element, tuple) or len(element) not in (2, 3):
+                raise ValueError("X: the tf.data.Dataset must yield (x, y) or (x, y, weight) batches.")
+            x, y, *weight = (np.asarray(part) for part in element)
+            if x.ndim != 2 or len(x) != len(y):
+                raise ValueError(
+                    f"X: a batch of the tf.data.Dataset has x of shape {x.shape} and y of shape {y.shape}; x must be "
+                    "(rows, features), with one y a row. Call .batch(size) on the dataset."
+                )
+            x = x.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
+            y = self.encode(y, x.dtype)
+            w = weight[0].astype(x.dtype) if weight else np.ones(len(x), x.dtype)
+            if not (np.isfinite(x).all() and np.isfinite(w).all() and (w >= 0).all()):
+                raise ValueError("X: a batch of the tf.data.Dataset holds NaN, infinity or a negative weight.")
+            if self.n_inputs not in (None, x.shape[1]):
+                raise ValueError(f"X: a batch has {x.shape[1]} features, the first one had {self.n_inputs}.")
+            self.n_inputs = x.shape[1]
+            yield self.columns(x), y, w
+
+    def blocks(self):
+        """Yield the batches as the dataset gives them."""
+        return self._read()
+
+    def moments(self):
+        """Return mean and variance over all rows, or over the first batch of an endless stream."""
+        merged = Moments(self.n_features)
+        if self.is_endless:
+            merged.add(self.first_x, self.first_weight)
+            return merged.mean, merged.variance
+        self.n_rows = 0
+        for x, _, weight in self.blocks():
+            merged.add(x, weight)
+            self.n_rows += len(x)
+        self.total_weight = merged.total_weight
+        return merged.mean, merged.variance
+
+    def target_sample(self):
+        """Return the targets and weights of the first batch."""
+        return self.first_y, self.first_weight
+
+    def subsample(self, size: int, random_state):
+        """Return as many of the first rows as asked for."""
+        parts, count = [], 0
+        for block in self.blocks():
+            parts.append(block)
+            count += len(block[0])
+            if count >= size:
+                break
+        return ArrayRows(*(np.concatenate(column)[:size] for column in zip(*parts, strict=True)), self.scaling)
+
+    def batches(self, size, random_state):
+        """Yield the dataset's own batches, standardized: all of them, or the next one of an endless stream."""
+        if not self.is_endless:
+            return self.standardized_blocks()
+        if self._stream is None:
+            self._stream = self.standardized_blocks()
+        return itertools.islice(self._stream, 1)
+
+
+class Moments:
+    """Weighted mean and variance of columns, merged block by block (Chan, Golub, LeVeque 1983)."""
+
+    def __init__(self, n_features: int):
+        self.total_weight = 0.0
+        self.mean = np.zeros(n_features)
+        self._squares = np.zeros(n_features)
+
+    def add(self, x, weight):
+        """Take in a block of rows."""
+        total = float(np.sum(weight, dtype=np.float64))
+        if total <= 0:
+            return
+        offset = x[0].astype(np.float64)
+        centered = x - offset.astype(x.dtype)
+        mean = (weight @ centered).astype(np.float64) / total
+        centered *= centered
+        squares = (weight @ centered).astype(np.float64) - total * mean**2
+        merged = self.total_weight + total
+        step = mean + offset - self.mean
+        self._squares += np.maximum(squares, 0.0) + step**2 * (self.total_weight * total / merged)
+        self.mean += step * (total / merged)
+        self.total_weight = merged
+
+    @property
+    def variance(self):
+        """The weighted variance of every column."""
+        return self._squares / self.total_weight
+
+
+def relaxed_spec(tensors):
+    """Return the nested TensorSpecs of any sizes that accept these tensors; hashable, for caches."""
+    import tensorflow as tf
+
+    def relax(tensor):
+        if isinstance(tensor, tf.SparseTensor):
+            return tf.SparseTensorSpec([None] * tensor.shape.rank, tensor.dtype)
+        return tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype)
+
+    return tf.nest.map_structure(relax, tensors)
+
+
+@lru_cache(maxsize=64)
+def _compiled(block_function, spec):
+    import tensorflow as tf
+
+    return tf.function(block_function, input_signature=spec, autograph=False).get_concrete_function()
+
+
+def _dense_bytes(X) -> int:
+    return X.shape[0] * X.shape[1] * X.dtype.itemsize
+
+
+def _is_mapped(array) -> bool:
+    while array is not None:
+        if isinstance(array, np.memmap):
+            return True
+        array = getattr(array, "base", None)
+    return False
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return 16 * 2**30

@@ -1,0 +1,228 @@
+"""Plots of fitted estimators, in scikit-learn's Display form.
+
+A display holds plain numbers: `from_estimator` takes them from a fitted estimator, `plot` draws
+them on the given axes or on new ones. Of a pipeline, the record of the last step is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+_MOST_LABELS = 10  # more curves than this are drawn thin and without a legend
+
+
+class _Display:
+    def _start(self, ax: Axes | None, xlabel: str, ylabel: str) -> Axes:
+        """Label `ax`, or the axes of a new figure, and publish where the plot is."""
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots(layout="constrained")[1]
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.grid(alpha=0.3)
+        self.ax_, self.figure_ = ax, ax.figure
+        return ax
+
+
+def _last_step(estimator: Any) -> Any:
+    """Return the fitted estimator itself, or the last step of a fitted pipeline."""
+    check_is_fitted(estimator)
+    return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+
+
+@dataclass(eq=False)
+class LossCurveDisplay(_Display):
+    """Loss against iteration, on a logarithmic axis where it is positive and spans two decades.
+
+    Parameters
+    ----------
+    loss_curve : array-like of shape (n_iter,)
+        The loss at each iteration.
+    name : str, default=None
+        Label in the legend; None: no legend.
+
+    Attributes
+    ----------
+    line_, ax_, figure_ : matplotlib Line2D, Axes, Figure
+        The curve, and where it was drawn.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("Agg")
+    >>> from gradfit import LossCurveDisplay
+    >>> LossCurveDisplay([4.0, 1.0, 0.01]).plot().ax_.get_yscale()
+    'log'
+    """
+
+    loss_curve: ArrayLike
+    name: str | None = None
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, name: str | None = None, ax: Axes | None = None) -> Self:
+        """Draw the `loss_curve_` of a fitted estimator."""
+        return cls(_last_step(estimator).loss_curve_, name).plot(ax=ax)
+
+    def plot(self, *, ax: Axes | None = None) -> Self:
+        """Draw on `ax`, or on a new figure."""
+        ax = self._start(ax, "iteration", "loss")
+        loss = np.asarray(self.loss_curve, dtype=float)
+        marker = "" if loss.size > 30 else "."  # without one a single point would not show
+        (self.line_,) = ax.plot(np.arange(1, loss.size + 1), loss, marker=marker, label=self.name)
+        if loss.size and 0 < 100 * loss.min() < loss.max() < np.inf:
+            ax.set_yscale("log")
+        if self.name is not None:
+            ax.legend(frameon=False)
+        return self
+
+
+@dataclass(eq=False)
+class CoefficientPathDisplay(_Display):
+    """Parameters after each iteration, against the true values where these are known.
+
+    Parameters
+    ----------
+    path : array-like of shape (n_iter, n_parameters)
+        The parameters after each iteration.
+    names : sequence of str of length n_parameters
+        Their labels in the legend, which is left out for more than 10.
+    true_values : array-like of shape (n_parameters,)
+        Drawn as dashed lines in the colours of the curves; NaN: not known.
+
+    Attributes
+    ----------
+    lines_, true_lines_, ax_, figure_ : two lists of matplotlib Line2D, Axes, Figure
+        The curves, the dashed lines, and where they were drawn.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("Agg")
+    >>> from gradfit import CoefficientPathDisplay
+    >>> display = CoefficientPathDisplay([[0.0, 1.0], [1.8, 1.1]], ["x", "intercept"], [2.0, 1.0]).plot()
+    >>> len(display.lines_), len(display.true_lines_)
+    (2, 2)
+    """
+
+    path: ArrayLike
+    names: list[str]
+    true_values: ArrayLike
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, true_coef: Any = None, true_intercept: Any = None, ax: Axes | None = None
+    ) -> Self:
+        """Draw the path of an estimator fitted with ``record_path=True``.
+
+        `true_coef` and `true_intercept` are laid out as `coef_` and `intercept_`; None: not known.
+        """
+        fitted = _last_step(estimator)
+        if not hasattr(fitted, "coef_path_"):
+            kind = type(fitted).__name__
+            raise ValueError(f"this {kind} has no path: construct it with record_path=True and fit again.")
+        n_rows = len(np.atleast_2d(fitted.coef_))  # one for each class or target
+        rows = [f" {row}" for row in getattr(fitted, "classes_", range(n_rows))] if n_rows > 1 else [""]
+        parts = [("coef", _feature_names(fitted), true_coef), ("intercept", ["intercept"], true_intercept)]
+        paths, names, truths = [], [], []
+        for part, labels, truth in parts if fitted.fit_intercept else parts[:1]:
+            path = np.asarray(getattr(fitted, f"{part}_path_"))
+            paths.append(path.reshape(len(path), -1))
+            size = paths[-1].shape[1]
+            names += [label + row for row in rows for label in labels]
+            truths.append(np.full(size, np.nan) if truth is None else np.ravel(truth))
+            if truths[-1].size != size:
+                raise ValueError(f"true_{part} has {truths[-1].size} value(s), but {part}_ has {size}.")
+        return cls(np.hstack(paths), names, np.hstack(truths)).plot(ax=ax)
+
+    def plot(self, *, ax: Axes | None = None) -> Self:
+        """Draw on `ax`, or on a new figure."""
+        ax = self._start(ax, "iteration", "value")
+        path = np.asarray(self.path, dtype=float)
+        few = path.shape[1] <= _MOST_LABELS
+        self.lines_ = ax.plot(np.arange(1, len(path) + 1), path, linewidth=1.8 if few else 0.7)
+        self.true_lines_ = []
+        for line, name, truth in zip(self.lines_, self.names, np.ravel(self.true_values), strict=True):
+            line.set_label(name)
+            if np.isfinite(truth):
+                line.set_label(f"{name} (true: {truth:g})")
+                self.true_lines_.append(ax.axhline(truth, color=line.get_color(), ls="--", lw=1))
+        if few:
+            ax.legend(frameon=False)
+        return self
+
+
+def _feature_names(fitted: Any) -> list[str]:
+    if hasattr(fitted, "get_feature_names_out"):  # the terms of a polynomial
+        return list(fitted.get_feature_names_out())
+    return list(getattr(fitted, "feature_names_in_", [f"x{i}" for i in range(fitted.n_features_in_)]))
+
+
+@dataclass(eq=False)
+class FitDisplay(_Display):
+    """Data with one feature, and the fitted line or curve.
+
+    Parameters
+    ----------
+    x, y : array-like of shape (n_samples,)
+        The data.
+    grid, predicted : array-like of shape (n_grid,)
+        The curve.
+    xlabel : str, default="x"
+        Name of the feature.
+    name : str, default=None
+        Label of the curve in the legend; None: no legend.
+
+    Attributes
+    ----------
+    scatter_, line_, ax_, figure_ : matplotlib PathCollection, Line2D, Axes, Figure
+        The data, the curve, and where they were drawn.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("Agg")
+    >>> from gradfit import FitDisplay, LinearRegression
+    >>> X, y = [[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]
+    >>> display = FitDisplay.from_estimator(LinearRegression().fit(X, y), X, y)
+    >>> display.predicted[[0, -1]].round(6)
+    array([1., 5.])
+    """
+
+    x: ArrayLike
+    y: ArrayLike
+    grid: np.ndarray
+    predicted: np.ndarray
+    xlabel: str = "x"
+    name: str | None = None
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: Any, *, grid_resolution: int = 200, name: Any = None, ax: Any = None
+    ) -> Self:
+        """Draw the data and a fitted regressor's prediction at `grid_resolution` points over their range."""
+        check_is_fitted(estimator)
+        x = check_array(X, dtype=float, input_name="X")
+        if x.shape[1] != 1:
+            raise ValueError(f"FitDisplay draws one feature, but X has {x.shape[1]} features.")
+        check_consistent_length(x, y)
+        grid = np.linspace(x.min(), x.max(), grid_resolution)
+        columns = getattr(X, "columns", None)
+        # A frame of the same type keeps the feature's name, which the estimator checks.
+        frame = grid[:, None] if columns is None else type(X)({columns[0]: grid})
+        predicted = column_or_1d(estimator.predict(frame))
+        xlabel = "x" if columns is None else str(columns[0])
+        return cls(x[:, 0], column_or_1d(y), grid, predicted, xlabel, name).plot(ax=ax)
+
+    def plot(self, *, ax: Axes | None = None) -> Self:
+        """Draw on `ax`, or on a new figure."""
+        ax = self._start(ax, self.xlabel, "y")
+        self.scatter_ = ax.scatter(self.x, self.y, s=16, color="0.6", linewidths=0)
+        (self.line_,) = ax.plot(self.grid, self.predicted, linewidth=2, label=self.name)
+        if self.name is not None:
+            ax.legend(frameon=False)
+        return self

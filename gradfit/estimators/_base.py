@@ -1,0 +1,266 @@
+"""The scikit-learn contract shared by all estimators: `fit` in six steps, and what it publishes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from gradfit import _result
+from gradfit._loop import minimize
+from gradfit._objective import Objective
+from gradfit._penalty import ElasticNet, stationarity
+from gradfit._rows import ArrayRows, DatasetRows
+from gradfit._scaling import Scaling
+from gradfit.devices import on_device
+from gradfit.estimators._progress import ProgressPrinter
+from gradfit.solvers import Exact, Newton
+from gradfit.solvers._choose import get_solver, stages
+from gradfit.solvers._held_out import HeldOut
+
+
+class LinearModel(BaseEstimator, ABC):
+    """Everything that estimators linear in their parameters share; each adds its loss, penalty and target."""
+
+    @abstractmethod
+    def _get_loss(self):
+        """Return the loss, its numbers checked."""
+
+    @abstractmethod
+    def _get_penalty(self, total_weight: float) -> ElasticNet:
+        """Return the penalty relative to the weighted mean loss."""
+
+    @abstractmethod
+    def _encode_target(self, y, dtype):
+        """Return targets as the loss takes them, or raise ValueError."""
+
+    def _n_outputs(self) -> int:
+        return 1
+
+    def _prepare(self, X) -> None:
+        """Learn from the first rows what `_columns` needs."""
+
+    def _columns(self, X):
+        """Return the columns that the fit runs on."""
+        return X
+
+    def _to_reported(self, coef, intercept):
+        """Map coefficients (outputs, p) and intercepts of the fit's columns to those that are reported."""
+        return coef, intercept
+
+    def _from_reported(self, coef, intercept):
+        return coef, intercept
+
+    def _fit(self, X, y, sample_weight, coef_init, intercept_init):
+        self._check_parameters()
+        rows = self._wrap(X, y, sample_weight)
+        with on_device(self.device) as device:
+            rows = rows.standardized(self._scaling(rows))
+            objective = self._compose(rows)
+            coef, intercept, results = self._minimize(objective, coef_init, intercept_init)
+        return self._publish(objective, coef, intercept, results, device)
+
+    def _check_parameters(self) -> None:
+        checks = {
+            "alpha": (Real, lambda v: v >= 0 and np.isfinite(v), "a number >= 0"),
+            "C": (Real, lambda v: v > 0, "a number > 0 (np.inf: no penalty)"),
+            "l1_ratio": (Real, lambda v: 0 <= v <= 1, "a number in [0, 1]"),
+            "degree": (Integral, lambda v: v >= 1, "an integer >= 1"),
+            "tol": (Real, lambda v: v >= 0, "a number >= 0 (0 switches the stop rule off)"),
+            "max_iter": ((Integral, type(None)), lambda v: v is None or v >= 1, "None or an integer >= 1"),
+        }
+        for name, (kind, is_valid, allowed) in checks.items():
+            value = getattr(self, name, None)
+            if hasattr(self, name) and not (isinstance(value, kind) and not isinstance(value, bool) and is_valid(value)):
+                raise ValueError(f"{type(self).__name__}: {name}={value!r} is not allowed; it must be {allowed}.")
+
+    def _wrap(self, X, y, sample_weight, reset=True):
+        """Validate, encode and wrap the rows."""
+        if hasattr(X, "cardinality") and hasattr(X, "element_spec"):
+            return self._wrap_dataset(X, y, sample_weight)
+        X, y = validate_data(
+            self, X, y, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True
+        )
+        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        if not weight.any():
+            raise ValueError("sample_weight: all weights are zero; at least one row must count.")
+        if reset:
+            self._prepare(X)
+        return ArrayRows(self._columns(X), self._encode_target(y, X.dtype), weight)
+
+    def _wrap_dataset(self, dataset, y, sample_weight):
+        if y is not None or sample_weight is not None:
+            raise ValueError("y, sample_weight: a tf.data.Dataset brings its own; pass X only.")
+        rows = DatasetRows(dataset, self._encode_target, self._first_columns())
+        if getattr(self, "n_features_in_", None) != rows.n_inputs:
+            self.__dict__.pop("feature_names_in_", None)
+        self.n_features_in_ = rows.n_inputs
+        return rows
+
+    def _first_columns(self):
+        """Return `_columns` as a function that prepares itself on the first batch it sees."""
+        prepared = False
+
+        def columns(X):
+            nonlocal prepared
+            if not prepared:
+                self._prepare(X)
+                prepared = True
+            return self._columns(X)
+
+        return columns
+
+    def _scaling(self, rows) -> Scaling:
+        if not self.standardize:
+            if not rows.is_endless and rows.comes_in_batches:
+                rows.moments()
+            return Scaling.identity(rows.n_features)
+        penalty = self._get_penalty(rows.total_weight)
+        return Scaling.from_moments(
+            *rows.moments(), self.fit_intercept and rows.can_center, penalty.alpha * (1.0 - penalty.l1_ratio)
+        )
+
+    def _compose(self, rows) -> Objective:
+        penalty = self._get_penalty(rows.total_weight)
+        return Objective.compose(self._get_loss(), rows, penalty, self.fit_intercept, self._n_outputs())
+
+    def _minimize(self, objective, coef_init, intercept_init):
+        """Return coefficients and intercepts, one row an output, and one result a target."""
+        solver = get_solver(self.solver, objective)
+        if isinstance(solver, Exact):
+            coef, intercept, result = solver.solve(objective)
+            return coef, intercept, [result]
+        return self._run_targets(solver, objective, self._start(objective, coef_init, intercept_init))
+
+    def _run_targets(self, solver, objective, start, memories=None, **limits):
+        """Minimize for every target over the same rows."""
+        y = objective.rows.y
+        columns = [y] if y is None or y.ndim == 1 else list(y.T)
+        starts = [None] * len(columns) if start is None else np.split(start, len(columns))
+        results = []
+        for k, column in enumerate(columns):
+            target = objective if y is None or y.ndim == 1 else objective.on(objective.rows.with_target(column))
+            memory = None if memories is None else memories[k]
+            results.append(self._run_stages(solver, target, starts[k], memory=memory, **limits))
+        theta = np.concatenate([r.theta.reshape(self._n_outputs(), -1) for r in results])
+        return *objective.rows.scaling.to_user(theta, self.fit_intercept), results
+
+    def _run_stages(self, solver, objective, start, *, max_iter=None, tol=None, memory=None) -> _result.SolveResult:
+        """Run the stages of a strategy for one target."""
+        baseline = _baseline(objective, self._n_outputs())
+        if start is None:
+            start = np.zeros((self._n_outputs(), objective.size // self._n_outputs()))
+            if self.fit_intercept and self.standardize:
+                start[:, -1] = baseline
+        theta, random_state = np.ravel(start), check_random_state(self.random_state)
+        objective, monitor = HeldOut.split(solver, objective, random_state)
+        done = None
+        for stage in stages(solver, objective, self.tol if tol is None else tol, random_state):
+            result = minimize(
+                stage.solver,
+                stage.objective,
+                theta,
+                max_iter=max_iter or self.max_iter or stage.solver.default_max_iter,
+                tol=stage.tol,
+                baseline=baseline,
+                curvature=stage.curvature(theta),
+                seed=int(random_state.randint(2**31)),
+                memory=memory,
+                record=self.record_path,
+                report=ProgressPrinter(self, stage) if self.verbose else None,
+                monitor=monitor,
+            )
+            theta = result.theta
+            if stage.is_final:
+                done = result if done is None else result.after(done)
+            if result.status in ("interrupted", "nonfinite"):
+                break
+        return done or result
+
+    def _start(self, objective, coef_init, intercept_init):
+        """Return the standardized parameters to start from, (outputs, d), or None for the default."""
+        if coef_init is None and intercept_init is None:
+            if not (self.warm_start and hasattr(self, "coef_")):
+                return None
+            coef_init, intercept_init = self.coef_, self.intercept_
+        n_rows = self._n_outputs() * (1 if objective.rows.y is None or objective.rows.y.ndim == 1 else objective.rows.y.shape[1])
+        shape = (n_rows, objective.rows.n_features)
+        coef = np.zeros(shape) if coef_init is None else np.asarray(coef_init, np.float64)
+        intercept = np.zeros(n_rows) if intercept_init is None else np.asarray(intercept_init, np.float64)
+        if coef.size != shape[0] * shape[1] or intercept.size not in (1, n_rows):
+            raise ValueError(
+                f"coef_init, intercept_init: shapes {coef.shape} and {intercept.shape} do not fit the {shape} "
+                "coefficients of this fit."
+            )
+        coef, intercept = self._from_reported(coef.reshape(shape), np.broadcast_to(intercept.ravel(), n_rows))
+        return objective.rows.scaling.from_user(coef, intercept, self.fit_intercept)
+
+    def _publish(self, objective, coef, intercept, results, device, passes_for_scaling=1):
+        """Set the fitted attributes, and warn if the fit failed."""
+        rows, dtype = objective.rows, objective.rows.dtype
+        result = _result.worst(results)
+        self._set_coefficients(coef.astype(dtype), intercept.astype(dtype))
+        self.n_iter_ = max(r.n_iter for r in results)
+        self.loss_curve_ = _padded([np.asarray(r.loss_curve) for r in results]).mean(axis=0)
+        scaled = passes_for_scaling if self.standardize and not rows.is_endless else 0
+        self.n_passes_ = max(r.n_passes for r in results) + scaled
+        self.t_ = sum(r.n_updates for r in results)
+        self.gradient_norm_ = self._gradient_norm(objective, coef, results)
+        self.status_, self.message_, self.converged_ = result.status, result.message, result.converged
+        self.device_ = device
+        for name in ("coef_path_", "intercept_path_"):
+            self.__dict__.pop(name, None)
+        if self.record_path and all(r.path for r in results):
+            self._set_path(rows.scaling, results)
+        _result.warn_unless_silent(type(self).__name__, result)
+        return self
+
+    def _set_coefficients(self, coef, intercept) -> None:
+        self.coef_, self.intercept_ = coef, intercept
+
+    def _set_path(self, scaling, results) -> None:
+        paths = _padded([np.asarray(r.path).reshape(len(r.path), self._n_outputs(), -1) for r in results])
+        path = np.concatenate(list(paths), axis=1)
+        mapped = [self._to_reported(*scaling.to_user(theta, self.fit_intercept)) for theta in path]
+        self.coef_path_ = self._shape_like_fit(np.array([coef for coef, _ in mapped]))
+        self.intercept_path_ = self._shape_like_fit(np.array([intercept for _, intercept in mapped]))
+
+    def _shape_like_fit(self, path):
+        return path[:, 0] if self.coef_.ndim == 1 else path
+
+    def _gradient_norm(self, objective, coef, results) -> float:
+        penalty = self._get_penalty(objective.rows.total_weight)
+        gradients = np.concatenate([np.reshape(r.gradient, (-1, objective.size // self._n_outputs())) for r in results])
+        user = objective.rows.scaling.gradient_to_user(gradients, self.fit_intercept)
+        user[:, : coef.shape[1]] = stationarity(
+            coef, user[:, : coef.shape[1]], penalty.alpha * penalty.l1_ratio
+        ).numpy()
+        return float(np.abs(user).max(initial=0.0))
+
+    def _validated(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+
+    def _raw(self, X):
+        """Return the linear predictor, (n,) or (n, outputs), without TensorFlow."""
+        return self._validated(X) @ self.coef_.T + self.intercept_
+
+
+def _padded(arrays):
+    """Stack arrays of different lengths, each continued by its last entry."""
+    longest = max(len(a) for a in arrays)
+    return np.stack([np.concatenate([a, np.repeat(a[-1:], longest - len(a), axis=0)]) for a in arrays])
+
+
+def _baseline(objective, n_outputs: int):
+    """Return the linear predictor of the intercept-only fit, (n_outputs,), from a sample of the targets."""
+    y, weight = objective.rows.target_sample()
+    known = objective.loss.baseline(y, weight, n_outputs)
+    if known is not None:
+        return np.broadcast_to(np.asarray(known, np.float64), n_outputs)
+    nothing = objective.intercept_only(ArrayRows(np.zeros((len(y), 0), objective.rows.dtype), y, weight))
+    return minimize(Newton(), nothing, np.zeros(1), max_iter=50, tol=1e-3).theta

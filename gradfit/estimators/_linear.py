@@ -1,0 +1,174 @@
+"""Linear regression with any pointwise loss."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from gradfit._autodiff import probe
+from gradfit._penalty import ElasticNet
+from gradfit.estimators._base import LinearModel
+from gradfit.estimators._partial import PartialFit
+from gradfit.losses import get_loss
+
+
+class LinearRegressor(RegressorMixin, PartialFit, LinearModel):
+    """What LinearRegression and PolynomialRegression share: a numeric target and a loss the user chooses."""
+
+    def _get_loss(self):
+        return get_loss(self.loss)
+
+    def _get_penalty(self, total_weight):
+        return ElasticNet(float(self.alpha), float(self.l1_ratio))
+
+    def _encode_target(self, y, dtype):
+        try:
+            y = np.asarray(y).astype(dtype, copy=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"y: the targets must be numbers, got dtype {np.asarray(y).dtype}.") from error
+        self._target_ndim = y.ndim
+        loss = self._get_loss()
+        if loss.needs_probe:
+            probe(loss, np.dtype(dtype).name)
+        loss.check_target(y)
+        return y
+
+    def fit(self, X, y=None, sample_weight=None, *, coef_init=None, intercept_init=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
+            A dataset yields (x, y) or (x, y, weight) batches.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Not with a dataset.
+        sample_weight : array-like of shape (n_samples,), optional
+        coef_init, intercept_init : array-like, optional
+            Where to start, in the user's units.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For invalid data or parameters, before any work is done.
+        """
+        self._forget_chunks()
+        return self._fit(X, y, sample_weight, coef_init, intercept_init)
+
+    def _set_coefficients(self, coef, intercept):
+        single = len(coef) == 1 and self._target_ndim == 1
+        self.coef_ = coef[0] if single else coef
+        self.intercept_ = (float(intercept[0]) if single else intercept) if self.fit_intercept else 0.0
+
+    def predict(self, X):
+        """Return predictions in units of y, shape (n_samples,) or (n_samples, n_targets)."""
+        return self._raw(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class LinearRegression(LinearRegressor):
+    """Linear model ``z = X b + c`` fitted under any pointwise loss.
+
+    Minimizes ``sum_i w_i l(y_i, z_i) / sum_i w_i + alpha (l1_ratio ||b||_1 + (1 - l1_ratio) / 2 ||b||^2)`` over
+    b and c, where l is ``(y - z)^2 / 2`` for the default loss. The intercept is never penalized.
+
+    Parameters
+    ----------
+    loss : str, Loss or callable, default="squared_error"
+        "squared_error", "absolute_error", "huber", "quantile", an instance from `gradfit.losses`, or a function
+        ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
+    alpha : float, default=0.0
+        Strength of the penalty, relative to the mean loss. scikit-learn's Ridge takes ``alpha * n_samples``; its
+        Lasso and ElasticNet take the same alpha.
+    l1_ratio : float, default=0.0
+        Share of the L1 norm in the penalty.
+    fit_intercept : bool, default=True
+    standardize : bool, default=True
+        Scale the columns inside. Coefficients and penalty are in the user's units either way.
+    solver : str, solver or Keras optimizer, default="auto"
+        "auto", "exact", "newton", "lbfgs", "proximal_newton", an instance from `gradfit.solvers`, or a Keras
+        optimizer by name, class or instance.
+    max_iter : int, optional
+        None is the solver's own limit. An iteration is one update with all rows, or one pass of mini-batches.
+    tol : float, default=1e-6
+        Stop when the largest gradient component, for standardized columns and relative to the root mean square
+        slope of the loss at the intercept-only fit, is at most `tol`; 0 switches the rule off.
+    warm_start : bool, default=False
+        Start from the coefficients of the last fit.
+    random_state : int, RandomState or None, default=None
+        Draws the sub-samples and shuffles.
+    device : str, default="auto"
+        "auto", "cpu", "gpu" or a name such as "GPU:1"; see `gradfit.list_devices`.
+    verbose : int, default=0
+        1 prints progress, 2 every iteration.
+    record_path : bool, default=False
+        Keep the parameters of every iteration in `coef_path_` and `intercept_path_`.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+    intercept_ : float or ndarray of shape (n_targets,)
+    converged_ : bool
+    status_, message_ : str
+        Why the fit ended, for programs and for people.
+    n_iter_ : int
+    n_passes_ : float
+        How often all rows were read.
+    gradient_norm_ : float
+        Largest component of the (sub)gradient at the returned coefficients, in the user's units.
+    loss_curve_ : ndarray of shape (n_iter_,)
+        The objective after each iteration.
+    coef_path_, intercept_path_ : ndarray
+        With ``record_path=True``, one row per iteration.
+    t_ : int
+        Number of updates.
+    device_ : str
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from gradfit import LinearRegression
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = LinearRegression().fit(X, y)
+    >>> round(model.score(X, y), 4), model.status_
+    (0.5177, 'converged')
+    """
+
+    def __init__(
+        self,
+        loss="squared_error",
+        *,
+        alpha=0.0,
+        l1_ratio=0.0,
+        fit_intercept=True,
+        standardize=True,
+        solver="auto",
+        max_iter=None,
+        tol=1e-6,
+        warm_start=False,
+        random_state=None,
+        device="auto",
+        verbose=0,
+        record_path=False,
+    ):
+        self.loss = loss
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+        self.record_path = record_path

@@ -1,0 +1,221 @@
+"""Logistic regression, binary and multinomial."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from gradfit._penalty import ElasticNet
+from gradfit.estimators._base import LinearModel
+from gradfit.estimators._partial import PartialFit
+from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
+
+
+class LogisticRegression(ClassifierMixin, PartialFit, LinearModel):
+    """Linear classifier with probabilities: binary logistic, or softmax over three and more classes.
+
+    Minimizes ``C sum_i w_i l(y_i, z_i) + l1_ratio ||b||_1 + (1 - l1_ratio) / 2 ||b||^2``, where l is the
+    log-loss, stepped and reported divided by ``C sum_i w_i``. The intercept is never penalized.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Inverse strength of the penalty, as in scikit-learn; np.inf means no penalty.
+    l1_ratio : float, default=0.0
+        Share of the L1 norm in the penalty.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied into `sample_weight`.
+    fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path
+        As for `LinearRegression`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    converged_, status_, message_, n_iter_, n_passes_, gradient_norm_, loss_curve_, t_, device_
+        As for `LinearRegression`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from gradfit import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegression().fit(X, y)
+    >>> round(model.score(X, y), 3), model.predict_proba(X[:1]).round(2).tolist()
+    (0.973, [[0.98, 0.02, 0.0]])
+    """
+
+    def __init__(
+        self,
+        C=1.0,
+        *,
+        l1_ratio=0.0,
+        class_weight=None,
+        fit_intercept=True,
+        standardize=True,
+        solver="auto",
+        max_iter=None,
+        tol=1e-6,
+        warm_start=False,
+        random_state=None,
+        device="auto",
+        verbose=0,
+        record_path=False,
+    ):
+        self.C = C
+        self.l1_ratio = l1_ratio
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+        self.record_path = record_path
+
+    def fit(self, X, y=None, sample_weight=None, *, classes=None, coef_init=None, intercept_init=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
+            A dataset yields (x, y) or (x, y, weight) batches.
+        y : array-like of shape (n_samples,)
+            Labels of any type; not with a dataset.
+        sample_weight : array-like of shape (n_samples,), optional
+        classes : array-like, optional
+            All labels. An endless dataset needs it, a finite one is read once more without it.
+        coef_init, intercept_init : array-like, optional
+            Where to start, in the user's units.
+
+        Returns
+        -------
+        self
+        """
+        self._forget_chunks()
+        self._known_classes = None if classes is None else np.unique(classes)
+        return self._fit(X, y, sample_weight, coef_init, intercept_init)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Take in a chunk of rows: one pass of mini-batch gradient descent.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        classes : array-like
+            All labels; needed at the first call.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "_chunks"):
+            if classes is None:
+                raise ValueError("partial_fit: classes=None is not allowed at the first call; pass all labels.")
+            self._known_classes = np.unique(classes)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"partial_fit: classes={classes!r} differs from the first call's {self.classes_!r}.")
+        return self._partial_fit(X, y, sample_weight)
+
+    def decision_function(self, X):
+        """Return the linear predictor, (n_samples,) for two classes, else (n_samples, n_classes)."""
+        raw = self._raw(X)
+        return raw[:, 0] if len(self.classes_) == 2 else raw
+
+    def predict(self, X):
+        """Return the most probable label of each row."""
+        raw = self.decision_function(X)
+        index = (raw > 0).astype(int) if raw.ndim == 1 else raw.argmax(axis=1)
+        return self.classes_[index]
+
+    def predict_proba(self, X):
+        """Return the probability of every class, (n_samples, n_classes)."""
+        raw = self.decision_function(X)
+        if raw.ndim == 2:
+            return MultinomialLogLoss().inverse_link(raw)
+        positive = BinaryLogLoss().inverse_link(raw)
+        return np.column_stack([BinaryLogLoss().inverse_link(-raw), positive])
+
+    def predict_log_proba(self, X):
+        """Return the logarithm of the probability of every class, finite however small the probability."""
+        raw = self.decision_function(X)
+        if raw.ndim == 1:
+            return np.column_stack([-np.logaddexp(0, raw), -np.logaddexp(0, -raw)])
+        shifted = raw - raw.max(axis=1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+    def _n_outputs(self):
+        return 1 if len(self.classes_) == 2 else len(self.classes_)
+
+    def _get_loss(self):
+        return BinaryLogLoss() if len(self.classes_) == 2 else MultinomialLogLoss()
+
+    def _get_penalty(self, total_weight):
+        return ElasticNet(1.0 / (float(self.C) * total_weight), float(self.l1_ratio))
+
+    def _wrap(self, X, y, sample_weight, reset=True):
+        rows = super()._wrap(X, y, sample_weight, reset=reset)
+        if self.class_weight is None or rows.y is None:
+            return rows
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[rows.y.astype(int)])
+        return rows.with_weight(rows.weight * weights[rows.y.astype(int)].astype(rows.dtype))
+
+    def _wrap_dataset(self, dataset, y, sample_weight):
+        if self.class_weight is not None:
+            raise ValueError("class_weight: give the weights with the dataset, as (x, y, weight) batches.")
+        if self._known_classes is None:
+            if int(dataset.cardinality()) == -1:
+                raise ValueError("classes=None is not allowed for a tf.data.Dataset without an end; pass all labels.")
+            labels = [np.unique(np.asarray(element[1])) for element in dataset]
+            self._known_classes = np.unique(np.concatenate(labels)) if labels else None
+        return super()._wrap_dataset(dataset, y, sample_weight)
+
+    def _encode_target(self, y, dtype):
+        check_classification_targets(y)
+        y = column_or_1d(y, warn=True)
+        if self._known_classes is None:
+            self.classes_, index = np.unique(y, return_inverse=True)
+        else:
+            self.classes_ = self._known_classes
+            index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+            if (unknown := y[self.classes_[index] != y]).size:
+                raise ValueError(f"y holds the label {unknown[0]!r}, which is not among classes={self.classes_!r}.")
+        if len(self.classes_) < 2:
+            raise ValueError(f"y holds a single class, {self.classes_[0]!r}; a classifier needs at least two classes.")
+        return index.astype(dtype) if len(self.classes_) == 2 else index.astype(np.int32)
+
+    def _publish(self, objective, coef, intercept, results, device, **options):
+        if np.isinf(self.C) and self._is_separated(objective, coef, intercept):
+            results[-1].status = "separable"
+        return super()._publish(objective, coef, intercept, results, device, **options)
+
+    def _is_separated(self, objective, coef, intercept) -> bool:
+        """Return whether every row of positive weight lies on its own class's side, so that no finite optimum exists."""
+        if objective.rows.y is None:
+            return False
+        for x, y, weight in objective.rows.blocks():
+            raw, y = (x @ coef.T + intercept)[weight > 0], y[weight > 0].astype(int)
+            if raw.shape[1] == 1:
+                margin = np.where(y == 1, raw[:, 0], -raw[:, 0])
+            else:
+                own = np.take_along_axis(raw, y[:, None], axis=1)
+                np.put_along_axis(raw, y[:, None], -np.inf, axis=1)
+                margin = own[:, 0] - raw.max(axis=1)
+            if not (margin > 0).all():
+                return False
+        return True
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+

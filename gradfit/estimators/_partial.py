@@ -1,0 +1,88 @@
+"""`partial_fit`: rows that come in chunks and are not kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradfit._scaling import Scaling
+from gradfit.devices import on_device
+from gradfit.solvers import Exact, GradientDescent
+from gradfit.solvers._choose import get_solver
+from gradfit.solvers._exact import NormalSums, add_rows, solve_sums
+
+_BATCH_SIZE = 32
+
+
+@dataclass
+class Chunks:
+    """What the chunks seen so far leave behind: for squared loss exact sums, else a scaling and an optimizer's state."""
+
+    scaling: Scaling
+    sums: NormalSums | None = None
+    memory: object = None
+    total_weight: float = 0.0
+
+
+class PartialFit:
+    """Adds `partial_fit` to a linear model."""
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Take in a chunk of rows.
+
+        For a quadratic loss the coefficients are those of `fit` on all chunks together, in any order; other
+        losses make one pass of mini-batch gradient descent over the chunk, with the columns scaled as in the
+        first chunk.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def _forget_chunks(self) -> None:
+        self.__dict__.pop("_chunks", None)
+
+    def _partial_fit(self, X, y, sample_weight):
+        self._check_parameters()
+        chunks = getattr(self, "_chunks", None)
+        rows = self._wrap(X, y, sample_weight, reset=chunks is None)
+        with on_device(self.device) as device:
+            if chunks is None:
+                chunks = Chunks(self._scaling(rows))
+            rows = rows.standardized(chunks.scaling)
+            objective = self._compose(rows)
+            exact = objective.loss.quadratic and self.solver in ("auto", "exact") and not objective.has_l1
+            (self._add_exactly if exact or isinstance(self.solver, Exact) else self._descend)(chunks, objective, device)
+        self._chunks = chunks
+        return self
+
+    def _add_exactly(self, chunks, objective, device):
+        get_solver("exact", objective)
+        chunks.sums = add_rows(objective, chunks.sums)
+        chunks.total_weight += objective.rows.total_weight
+        coef, intercept, result = solve_sums(objective, chunks.sums, chunks.total_weight)
+        self._publish(objective, coef, intercept, [result], device, passes_for_scaling=0)
+
+    def _descend(self, chunks, objective, device):
+        solver = self.solver
+        if not isinstance(solver, GradientDescent):
+            found = get_solver(GradientDescent() if solver in ("auto", "newton", "lbfgs") else solver, objective)
+            solver = found if isinstance(found, GradientDescent) else GradientDescent()
+        if solver.batch_size is None:
+            solver = GradientDescent(solver.optimizer, learning_rate=solver.learning_rate, batch_size=_BATCH_SIZE)
+        start = self._start(objective, *((self.coef_, self.intercept_) if hasattr(self, "coef_") else (None, None)))
+        coef, intercept, results = self._run_targets(
+            solver, objective, start, max_iter=1, tol=0.0, memories=chunks.memory
+        )
+        chunks.memory = [r.memory for r in results]
+        for result in results:
+            result.n_passes = 1.0
+        self._publish(objective, coef, intercept, results, device, passes_for_scaling=0)
+
+

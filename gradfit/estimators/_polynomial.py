@@ -1,0 +1,117 @@
+"""Polynomial regression that stays well conditioned."""
+
+from __future__ import annotations
+
+from scipy.sparse import issparse
+from sklearn.preprocessing import PolynomialFeatures
+from sklearn.utils.validation import check_is_fitted
+
+from gradfit._basis import Chebyshev, Monomials
+from gradfit.estimators._linear import LinearRegressor
+
+
+class PolynomialRegression(LinearRegressor):
+    """Linear model on all monomials of the features up to a degree, fitted under any pointwise loss.
+
+    Minimizes ``sum_i w_i l(y_i, z_i) / sum_i w_i + alpha (l1_ratio ||b||_1 + (1 - l1_ratio) / 2 ||b||^2)`` for
+    ``z = c + sum_k b_k prod_j x_j^e_kj``. Without a penalty the fit runs on Chebyshev polynomials of the
+    features mapped to [-1, 1] and the monomial coefficients are converted exactly, then rounded once; with a
+    penalty, which is on the monomial coefficients, it runs on the monomials.
+
+    Parameters
+    ----------
+    degree : int, default=2
+    interaction_only : bool, default=False
+        Only products of distinct features.
+    loss, alpha, l1_ratio, fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, \
+verbose, record_path
+        As for `LinearRegression`.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_terms,) or (n_targets, n_terms)
+        Coefficients of the monomials that `get_feature_names_out` names.
+    intercept_ : float or ndarray of shape (n_targets,)
+    powers_ : ndarray of shape (n_terms, n_features)
+        Exponents of the monomials.
+    gradient_norm_ : float
+        With respect to the coefficients of the basis that the fit ran on.
+    converged_, status_, message_, n_iter_, n_passes_, loss_curve_, coef_path_, intercept_path_, t_, device_
+        As for `LinearRegression`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradfit import PolynomialRegression
+    >>> x = np.linspace(0.0, 10.0, 20)
+    >>> model = PolynomialRegression(degree=2).fit(x[:, None], x**2 + 2 * x + 3)
+    >>> [round(float(c), 9) for c in (model.intercept_, *model.coef_)]
+    [3.0, 2.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        degree=2,
+        *,
+        interaction_only=False,
+        loss="squared_error",
+        alpha=0.0,
+        l1_ratio=0.0,
+        fit_intercept=True,
+        standardize=True,
+        solver="auto",
+        max_iter=None,
+        tol=1e-6,
+        warm_start=False,
+        random_state=None,
+        device="auto",
+        verbose=0,
+        record_path=False,
+    ):
+        self.degree = degree
+        self.interaction_only = interaction_only
+        self.loss = loss
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+        self.record_path = record_path
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the monomials, in the order of `coef_`."""
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None) if input_features is None else input_features
+        return self._features.get_feature_names_out(names)
+
+    def _prepare(self, X):
+        features = PolynomialFeatures(self.degree, interaction_only=self.interaction_only, include_bias=False)
+        self._features = features.fit(X[:1])
+        self.powers_ = features.powers_
+        plain = self.alpha > 0 or not self.fit_intercept or not self.standardize or issparse(X)
+        self._basis = Monomials(self.powers_) if plain else Chebyshev.on_range_of(X, self.powers_)
+
+    def _columns(self, X):
+        return self._features.transform(X) if issparse(X) else self._basis.columns(X)
+
+    def _to_reported(self, coef, intercept):
+        return self._basis.to_monomials(coef, intercept)
+
+    def _from_reported(self, coef, intercept):
+        return self._basis.from_monomials(coef, intercept)
+
+    def _set_coefficients(self, coef, intercept):
+        self._basis_coef, self._basis_intercept = coef, intercept
+        super()._set_coefficients(*self._to_reported(coef, intercept))
+
+    def _raw(self, X):
+        raw = self._columns(self._validated(X)) @ self._basis_coef.T + self._basis_intercept
+        return raw[:, 0] if self.coef_.ndim == 1 else raw
+
+

@@ -1,0 +1,9 @@
+"""The solvers a user can choose, and the settings each carries."""
+
+from gradfit.solvers._exact import Exact
+from gradfit.solvers._gradient_descent import GradientDescent
+from gradfit.solvers._lbfgs import LBFGS
+from gradfit.solvers._newton import Newton
+from gradfit.solvers._proximal_newton import ProximalNewton
+
+__all__ = ["LBFGS", "Exact", "GradientDescent", "Newton", "ProximalNewton"]

@@ -1,0 +1,135 @@
+"""Which solver, and in which stages: the only place that weighs one solver against another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+
+from gradfit.solvers._exact import Exact
+from gradfit.solvers._gradient_descent import GradientDescent
+from gradfit.solvers._lbfgs import LBFGS
+from gradfit.solvers._newton import Newton, TrustRegion
+from gradfit.solvers._proximal_newton import ProximalNewton
+from gradfit.solvers._solver import Solver
+
+NAMED = {"exact": Exact, "newton": Newton, "lbfgs": LBFGS, "proximal_newton": ProximalNewton}
+
+_MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
+_MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
+_SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 20_000, 20
+_WORTH_SAMPLING = 3  # sample only where all rows are that many times more
+_SAMPLE_TOL = 1e-3
+_SMOOTHINGS = tuple(10.0**-k for k in range(1, 10))
+
+
+class Stage(NamedTuple):
+    """One minimization of a strategy.
+
+    `precondition` names the objective to take curvature from, and of which order, before the stage starts;
+    `is_final` says whether it runs on all rows, so that its iterations count.
+    """
+
+    solver: Solver
+    objective: object
+    tol: float
+    precondition: tuple = ()
+    is_final: bool = True
+
+    def curvature(self, theta):
+        """Return the curvature to start from, at theta, or None."""
+        if not self.precondition:
+            return None
+        import tensorflow as tf
+
+        objective, order = self.precondition
+        return objective.evaluate(tf.constant(theta, tf.float64), order).curvature
+
+
+def get_solver(solver, objective):
+    """Turn the constructor argument `solver` into an instance that can minimize the objective, or raise ValueError."""
+    if isinstance(solver, str) and solver == "auto":
+        found = _automatic(objective)
+    elif isinstance(solver, str) and solver in NAMED:
+        found = NAMED[solver]()
+    elif isinstance(solver, (Solver, Exact)):
+        found = clone(solver)
+    else:
+        found = GradientDescent(solver)
+    found.check()
+    _check_fit(found, solver, objective)
+    return found
+
+
+def _automatic(objective):
+    loss, rows = objective.loss, objective.rows
+    if rows.is_endless:
+        return GradientDescent()
+    if objective.has_l1:
+        return ProximalNewton()
+    curved = rows.n_features <= _MAX_CURVATURE
+    if loss.quadratic and curved:
+        return Exact()
+    small = objective.size <= (_MAX_PAIRS if loss.per_class else _MAX_CURVATURE)
+    if curved and (loss.piecewise_linear or (small and not _worth_sampling(objective))):
+        return Newton()
+    return LBFGS()
+
+
+def _check_fit(found, solver, objective):
+    if objective.has_l1 and not found.handles_l1:
+        raise ValueError(
+            f"solver={solver!r} cannot handle the L1 part of the penalty (l1_ratio > 0). Use solver='auto' or "
+            "'proximal_newton', or set l1_ratio=0."
+        )
+    if isinstance(found, Exact) and not objective.loss.quadratic:
+        raise ValueError(
+            f"solver={solver!r} needs a quadratic loss, and loss={objective.loss!r} is not. Use solver='auto'."
+        )
+    if objective.rows.is_endless and not found.handles_streams:
+        raise ValueError(
+            f"solver={solver!r} reads all rows, and X is a tf.data.Dataset without an end. Use "
+            "solver=GradientDescent(...), or dataset.take(n)."
+        )
+
+
+def stages(solver: Solver, objective, tol: float, random_state) -> list[Stage]:
+    """Return the stages in which a solver minimizes an objective, each starting where the last one ended."""
+    loss = objective.loss
+    if loss.piecewise_linear and not isinstance(solver, GradientDescent):
+        return _smoothed(solver, objective, tol)
+    if not isinstance(solver, LBFGS):
+        return [Stage(solver, objective, tol)]
+    if objective.rows.n_features > _MAX_CURVATURE:
+        return [Stage(solver, objective, tol)]
+    sampled = _worth_sampling(objective)
+    sample = objective.subsample(_sample_size(objective), random_state) if sampled else objective
+    out = [Stage(solver, objective, tol, (sample, "blocks"))]
+    if sampled:
+        first = LBFGS() if loss.per_class else Newton()
+        before = (sample, "blocks") if loss.per_class else ()
+        out.insert(0, Stage(first, sample, max(tol, _SAMPLE_TOL), before, is_final=False))
+    return out
+
+
+def _smoothed(solver, objective, tol):
+    """Drive the width of the rounded kink to zero, from the spread of the targets down."""
+    y, weight = objective.rows.target_sample()
+    spread = float(np.sqrt(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))) or 1.0
+    if isinstance(solver, TrustRegion):
+        return [Stage(solver, objective.with_loss(smoothing=spread), tol)]
+    narrowest = 64 * float(np.finfo(objective.rows.dtype).eps)
+    widths = [w for w in _SMOOTHINGS if w >= narrowest]
+    rough = max(tol, 1e-3)
+    return [
+        Stage(solver, objective.with_loss(smoothing=w * spread), tol if w == widths[-1] else rough) for w in widths
+    ]
+
+
+def _sample_size(objective) -> int:
+    return max(_SAMPLE_ROWS, _SAMPLE_PER_FEATURE * objective.rows.n_features)
+
+
+def _worth_sampling(objective) -> bool:
+    return objective.rows.n_rows > _WORTH_SAMPLING * _sample_size(objective)

@@ -1,0 +1,222 @@
+"""Least squares without iterations: one pass over the rows, then linear algebra."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import lapack, lstsq
+from sklearn.base import BaseEstimator
+
+from gradfit import _double_double as dd
+from gradfit._objective import NormalBlock
+from gradfit._result import SolveResult
+
+_TRUSTED_CONDITION = {"float64": 1e4, "float32": 1e2}
+_SMALL_WORK = 2e6  # n (p + 1)^2 below which twice the precision costs less than a compiled pass
+_MAX_PRECISE = 400  # columns up to which a factorization in twice the precision is affordable
+
+
+@dataclass
+class NormalSums:
+    """``sum w (1, x, y)' (1, x, y)`` over rows as a pair of float64 matrices of about 32 digits together.
+
+    Exact sums do not depend on the order or the chunks in which rows come, and lose no digit that the rows hold
+    up to a condition number of about 1e14; no row is kept.
+    """
+
+    n_features: int
+    sums: tuple[np.ndarray, np.ndarray]
+    eps: float
+
+    @classmethod
+    def empty(cls, n_features: int, n_targets: int, dtype) -> NormalSums:
+        """Return the sums over no rows."""
+        size = 1 + n_features + n_targets
+        return cls(n_features, (np.zeros((size, size)), np.zeros((size, size))), float(np.finfo(dtype).eps))
+
+    def plus(self, x, y, weight) -> NormalSums:
+        """Return the sums with a block of rows added."""
+        rows = np.column_stack([np.ones(len(x)), x.astype(np.float64), y.astype(np.float64)])
+        if (weight != 1.0).any():
+            rows *= np.sqrt(weight.astype(np.float64))[:, None]
+        out = copy.copy(self)
+        out.sums = dd.add(self.sums, dd.gram(rows))
+        return out
+
+    def solve(self, fit_intercept: bool, ridge):
+        """Return coefficients (t, p), intercepts (t,), gradient and value of the sum of squares, rank, varying columns.
+
+        `ridge` is the L2 weight of each coefficient times the total weight. Columns that do not vary get 0; in
+        case of rank deficiency the coefficients of smallest norm are given.
+        """
+        p = self.n_features
+        total = tuple(part[0, 0] for part in self.sums)
+        matrix = tuple(part[1:, 1:].copy() for part in self.sums)
+        edge = tuple(part[0, 1:] for part in self.sums)
+        if fit_intercept:
+            mean = dd.divide(edge, tuple(np.full_like(edge[0], part) for part in total))
+            matrix = dd.subtract(matrix, dd.outer(mean, edge))
+        size = np.sqrt(np.diagonal(self.sums[0])[1 : p + 1])
+        diagonal = np.diagonal(matrix[0])[:p]
+        varies = diagonal > (8 * self.eps * size) ** 2
+        ridged = dd.add(tuple(part[:p, :p] for part in matrix), (np.diag(ridge), np.zeros((p, p))))
+        right = tuple(part[:p, p:] for part in matrix)
+        coef, rank = _solve_semidefinite(ridged, right, varies | (ridge > 0), self.eps)
+        coef = tuple(part.T for part in coef)
+        gradient = coef[0] @ ridged[0] - right[0].T
+        value = 0.5 * (np.diagonal(matrix[0])[p:] + np.sum(coef[0] * (gradient - right[0].T), axis=1))
+        facts = (gradient, np.maximum(value, 0.0), rank, int(varies.sum()))
+        if not fit_intercept:
+            return coef[0] + coef[1], np.zeros(len(coef[0])), *facts
+        intercept = tuple(part[p:] for part in mean)
+        for j in range(p):
+            column = tuple(np.full(len(coef[0]), part[j]) for part in mean)
+            intercept = dd.subtract(intercept, dd.multiply(tuple(part[:, j] for part in coef), column))
+        return coef[0] + coef[1], intercept[0], *facts
+
+
+def _solve_semidefinite(matrix, right, used, eps):
+    """Return the pair of smallest-norm solutions (p, t) over the used columns, and the rank."""
+    index = np.flatnonzero(used)
+    power = np.ldexp(1.0, -np.frexp(np.sqrt(np.diagonal(matrix[0])[index]))[1])  # a power of 2 scales exactly
+    scaled = tuple(part[np.ix_(index, index)] * power[:, None] * power for part in matrix)
+    factor, pivots = dd.cholesky(scaled, tolerance=len(index) * (4 * eps) ** 2)
+    solution = dd.solve_factored(factor, pivots, tuple(part[index] * power[:, None] for part in right))
+    solution = tuple(part * power[:, None] for part in solution)
+    if len(pivots) < len(index):
+        smallest = _smallest_norm(factor[0], pivots, power, solution[0])
+        solution = (smallest, np.zeros_like(smallest))
+    out = tuple(np.zeros(right[0].shape) for _ in range(2))
+    for full, part in zip(out, solution, strict=True):
+        full[index] = part
+    return out, len(pivots)
+
+
+def _smallest_norm(factor, pivots, power, solution):
+    """Subtract from a basic solution its part in the null space."""
+    free = np.setdiff1d(np.arange(factor.shape[1]), pivots)
+    null = np.zeros((factor.shape[1], len(free)))
+    null[free, np.arange(len(free))] = 1.0
+    null[pivots] = -np.linalg.solve(factor[:, pivots], factor[:, free]) if pivots else 0.0
+    basis = np.linalg.qr(null * power[:, None])[0]
+    return solution - basis @ (basis.T @ solution)
+
+
+class Exact(BaseEstimator):
+    """Solves ``(X'WX + ridge) b = X'Wy`` for a quadratic loss; all targets share one pass over the rows.
+
+    The sums are taken in float64 about the mean of each column by the same block sums as every other solver's.
+    Where they cannot be trusted (condition number above 1e4), or cost nothing anyway, they are taken in twice
+    the precision instead, so that the answer is right to the last digits that the rows determine.
+
+    References
+    ----------
+    Higham: Accuracy and Stability of Numerical Algorithms (2002), chapters 20 and 27.
+
+    Examples
+    --------
+    >>> from gradfit.solvers import Exact
+    >>> Exact()
+    Exact()
+    """
+
+    handles_l1 = handles_streams = False
+    default_max_iter = 1
+
+    def check(self) -> None:
+        """Accept: there are no settings."""
+
+    def solve(self, objective) -> tuple[np.ndarray, np.ndarray, SolveResult]:
+        """Return coefficients (t, p) and intercepts (t,) in the user's units, and how it went, for all targets at once."""
+        rows = objective.rows
+        p = rows.n_features
+        affordable = p <= _MAX_PRECISE
+        if not affordable or rows.n_rows * (p + 1.0) ** 2 > _SMALL_WORK:
+            found = _solve_in_float64(objective, _TRUSTED_CONDITION[rows.dtype.name])
+            if found is not None:
+                return found
+        return _solve_precisely(objective) if affordable else _solve_by_svd(objective)
+
+
+def _solve_in_float64(objective, trusted):
+    """Solve the normal equations by Cholesky, or return None where their condition leaves too few digits."""
+    rows = objective.rows
+    sums = rows.sum(NormalBlock(objective.form), objective.tensor_numbers().loss)
+    matrix, right, start = (part.numpy() / rows.total_weight for part in sums)
+    matrix[np.diag_indices_from(matrix)] += objective.numbers.l2
+    diagonal = np.diagonal(matrix)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    scaled = matrix / np.outer(scale, scale)
+    factor, failed = lapack.dpotrf(scaled)
+    if failed or not lapack.dpocon(factor, np.abs(scaled).sum(axis=0).max())[0] * trusted > 1.0:
+        return None
+    theta = (lapack.dpotrs(factor, right / scale[:, None])[0] / scale[:, None]).T
+    gradient = theta @ matrix - right.T
+    value = start + 0.5 * np.sum(theta * (gradient - right.T), axis=1)
+    coef, intercept = rows.scaling.to_user(theta, objective.form.fit_intercept)
+    return coef, intercept, _result(gradient, value, rows.n_features, rows.n_features)
+
+
+def _solve_precisely(objective):
+    """Solve from sums in twice the precision."""
+    return solve_sums(objective, add_rows(objective, None), objective.rows.total_weight)
+
+
+def add_rows(objective, sums):
+    """Return the sums with all rows of the objective added; None stands for no rows."""
+    rows = objective.rows
+    for x, y, weight in rows.dense_blocks():
+        response, curvature = objective.working_response(y, x.dtype)
+        if sums is None:
+            sums = NormalSums.empty(rows.n_features, response.shape[1], rows.dtype)
+        sums = sums.plus(x, response, weight * curvature)
+    return sums
+
+
+def solve_sums(objective, sums, total):
+    """Return coefficients, intercepts and the result for complete sums over rows of this total weight."""
+    rows = objective.rows
+    ridge = (objective.numbers.l2 * total)[: rows.n_features] * rows.scaling.scale**2
+    fit_intercept = objective.form.fit_intercept
+    coef, intercept, gradient, value, rank, varying = sums.solve(fit_intercept, ridge)
+    gradient /= rows.scaling.scale * total
+    if fit_intercept:
+        gradient = np.pad(gradient, ((0, 0), (0, 1)))
+    return coef, intercept, _result(gradient, value / total, rank, varying)
+
+
+def _solve_by_svd(objective):
+    """Solve on the standardized rows themselves, for many columns whose normal equations cannot be trusted."""
+    rows, fit_intercept = objective.rows, objective.form.fit_intercept
+    parts = []
+    for x, y, weight in rows.standardized_blocks():
+        response, curvature = objective.working_response(y, x.dtype)
+        root = np.sqrt(weight * curvature)[:, None].astype(np.float64)
+        ones = np.ones((len(x), int(fit_intercept)))
+        parts.append((root * np.column_stack([x, ones]), root * response))
+    design, response = (np.concatenate(column) for column in zip(*parts, strict=True))
+    ridge = np.sqrt(objective.numbers.l2 * rows.total_weight)
+    if ridge.any():
+        design = np.concatenate([design, np.diag(ridge)])
+        response = np.concatenate([response, np.zeros((len(ridge), response.shape[1]))])
+    cutoff = max(design.shape) * np.finfo(rows.dtype).eps
+    theta, _, rank, _ = lstsq(design, response, cond=cutoff)
+    residual = design @ theta - response
+    gradient = (design.T @ residual).T / rows.total_weight
+    value = 0.5 * np.sum(residual**2, axis=0) / rows.total_weight
+    coef, intercept = rows.scaling.to_user(theta.T, fit_intercept)
+    varying = int(np.count_nonzero(np.ptp(design[:, : rows.n_features], axis=0)))
+    return coef, intercept, _result(gradient, value, rank - int(fit_intercept), varying)
+
+
+def _result(gradient, value, rank, varying) -> SolveResult:
+    status = "converged" if np.isfinite(value).all() else "nonfinite"
+    if rank < varying and status == "converged":
+        status = "rank_deficient"
+    error = float(np.abs(gradient).max(initial=0.0))
+    facts = {"error": error, "tol": 0.0, "rank": rank, "n_features": varying, "remedy": ""}
+    return SolveResult(
+        np.empty(0), status, gradient=gradient, n_iter=1, n_updates=1, n_passes=1, loss_curve=[float(value.mean())], facts=facts
+    )

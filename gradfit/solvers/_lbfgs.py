@@ -1,0 +1,167 @@
+"""Limited-memory BFGS, preconditioned by the curvature of a sample of the rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gradfit.solvers._newton import factorize
+from gradfit.solvers._solver import SelfContained
+
+_ARMIJO, _WOLFE = 1e-4, 0.9
+_MAX_TRIALS = 40
+
+
+class LBFGSState(NamedTuple):
+    """Parameters, what was evaluated there, the last moves and gradient changes, and the preconditioner."""
+
+    theta: object
+    value: object
+    gradient: object
+    moves: object
+    changes: object
+    factor: object
+    scale: object
+    stalled: object
+    passes: object
+    updates: object
+
+
+class Trial(NamedTuple):
+    """A point of the line search, and the bracket around the step sought."""
+
+    step: object
+    low: object
+    high: object
+    theta: object
+    value: object
+    gradient: object
+    count: object
+    done: object
+
+
+class LBFGS(SelfContained):
+    """L-BFGS with a factored initial Hessian and a weak-Wolfe line search that tries the unit step first.
+
+    Parameters
+    ----------
+    memory : int, default=10
+        Number of past steps kept.
+
+    References
+    ----------
+    Nocedal, Wright: Numerical Optimization (2006), section 7.2; line search: Lewis, Overton, Mathematical
+    Programming 141 (2013); acceptance at the rounding floor: Hager, Zhang, SIAM J. Optim. 16 (2005).
+
+    Examples
+    --------
+    >>> from gradfit.solvers import LBFGS
+    >>> LBFGS(memory=5)
+    LBFGS(memory=5)
+    """
+
+    def __init__(self, memory=10):
+        self.memory = memory
+
+    def init(self, objective, start):
+        """Evaluate the start and factor the curvature: (blocks, d, d) or, for many features, a diagonal (d,)."""
+        import tensorflow as tf
+
+        theta, curvature = start.theta, start.curvature
+        value, gradient, _ = objective.evaluate(theta)
+        if isinstance(curvature, tuple):
+            curvature = objective.evaluate(theta, "diagonal").curvature
+        if curvature.shape.rank == 1:
+            factor, scale = (), tf.sqrt(tf.where(curvature > 0.0, curvature, 1.0))
+        else:
+            factor, scale = factorize(curvature)
+        empty = tf.zeros([self.memory, tf.size(theta)], tf.float64)
+        return LBFGSState(
+            theta, value, gradient, empty, empty, factor, scale, tf.constant(False), tf.constant(1.0, tf.float64),
+            tf.constant(0, tf.int64),
+        )  # fmt: skip
+
+    def step(self, objective, state):
+        """Move along the quasi-Newton direction."""
+        import tensorflow as tf
+
+        direction = -self._inverse_hessian(state, state.gradient)
+        descent = tf.tensordot(state.gradient, direction, 1)
+        trial = _line_search(objective, state, direction, descent)
+        better = trial.done & tf.reduce_all(tf.math.is_finite(trial.theta))
+        move, change = trial.theta - state.theta, trial.gradient - state.gradient
+        curved = tf.tensordot(move, change, 1) > 1e-14 * tf.norm(move) * tf.norm(change)
+        keep = better & curved
+        has_memory = tf.reduce_any(tf.not_equal(state.moves, 0.0))
+        forget = ~better & has_memory  # a failed search along a stale model gets one fresh start
+
+        def roll(old, new):
+            kept = tf.where(forget, tf.zeros_like(old), old)
+            return tf.where(keep, tf.concat([old[1:], new[None]], 0), kept)
+
+        return state._replace(
+            theta=tf.where(better, trial.theta, state.theta),
+            value=tf.where(better, trial.value, state.value),
+            gradient=tf.where(better, trial.gradient, state.gradient),
+            moves=roll(state.moves, move),
+            changes=roll(state.changes, change),
+            stalled=~better & ~has_memory,
+            passes=state.passes + tf.cast(trial.count, tf.float64),
+            updates=state.updates + 1,
+        )
+
+    def _inverse_hessian(self, state, vector):
+        """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
+        import tensorflow as tf
+
+        products = tf.reduce_sum(state.moves * state.changes, 1)
+        rho = tf.where(products > 0.0, 1.0 / tf.where(products > 0.0, products, tf.ones_like(products)), tf.zeros_like(products))
+        weights = []
+        for i in reversed(range(self.memory)):
+            weights.append(rho[i] * tf.tensordot(state.moves[i], vector, 1))
+            vector -= weights[-1] * state.changes[i]
+        newest = tf.tensordot(state.changes[-1], _precondition(state, state.changes[-1]), 1)
+        stretch = tf.where(rho[-1] > 0.0, products[-1] / tf.where(newest > 0.0, newest, 1.0), 1.0)
+        vector = stretch * _precondition(state, vector)
+        for i in range(self.memory):
+            back = rho[i] * tf.tensordot(state.changes[i], vector, 1)
+            vector += (weights[-1 - i] - back) * state.moves[i]
+        return vector
+
+
+def _precondition(state, vector):
+    import tensorflow as tf
+
+    if isinstance(state.factor, tuple):
+        return vector / state.scale**2
+    blocks = tf.reshape(vector, tf.shape(state.scale)) / state.scale
+    return tf.reshape(tf.linalg.cholesky_solve(state.factor, blocks[..., None])[..., 0] / state.scale, [-1])
+
+
+def _line_search(objective, state, direction, descent) -> Trial:
+    """Bracket a weak-Wolfe step by doubling and bisection, starting from 1."""
+    import tensorflow as tf
+
+    noise = 1e-9 * tf.abs(state.value)
+
+    def unfinished(trial):
+        return ~trial.done & (trial.count < _MAX_TRIALS)
+
+    def attempt(trial):
+        theta = state.theta + trial.step * direction
+        value, gradient, _ = objective.evaluate(theta)
+        slope = tf.tensordot(gradient, direction, 1)
+        finite = tf.math.is_finite(value) & tf.math.is_finite(slope)
+        falls = value <= state.value + _ARMIJO * trial.step * descent
+        level = (value <= state.value + noise) & (tf.abs(slope) <= _WOLFE * tf.abs(descent))
+        lowered = finite & (falls | level)
+        done = lowered & (slope >= _WOLFE * descent)
+        low = tf.where(lowered, trial.step, trial.low)
+        high = tf.where(lowered, trial.high, trial.step)
+        step = tf.where(tf.math.is_finite(high), 0.5 * (low + high), 2.0 * low)
+        return (Trial(tf.where(done, trial.step, step), low, high, theta, value, gradient, trial.count + 1, done),)
+
+    start = Trial(
+        tf.constant(1.0, tf.float64), tf.constant(0.0, tf.float64), tf.constant(float("inf"), tf.float64),
+        state.theta, state.value, state.gradient, tf.constant(0), tf.constant(False),
+    )  # fmt: skip
+    return tf.while_loop(unfinished, attempt, (start,))[0]

@@ -1,0 +1,1 @@
+"""Certified data that the tests judge by."""

@@ -1,0 +1,289 @@
+"""At scikit-learn's objective: coefficients to 1e-5 relative or a lower objective, on unscaled data."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from sklearn import datasets, linear_model
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.class_weight import compute_sample_weight
+
+from gradfit import LinearRegression, LogisticRegression, losses
+
+DATA = {
+    "diabetes": lambda: datasets.load_diabetes(return_X_y=True, scaled=False),
+    "breast cancer": lambda: datasets.load_breast_cancer(return_X_y=True),
+    "digits": lambda: datasets.load_digits(return_X_y=True),
+    "iris": lambda: datasets.load_iris(return_X_y=True),
+    "wine": lambda: datasets.load_wine(return_X_y=True),
+}
+EVERY_DATA = pytest.mark.parametrize("name", DATA)
+WEIGHTED = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+TIGHT = {"tol": 1e-14, "max_iter": 100_000}
+
+
+@lru_cache
+def load(name):
+    X, y = DATA[name]()
+    return X.astype(float), y.astype(float), np.random.default_rng(0).uniform(0.1, 3.0, len(y))
+
+
+def reference(model, X, y, weight=None):
+    """scikit-learn's answer; that some of its solvers stop early on unscaled data is not tested here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(X, y, sample_weight=weight)
+
+
+def fit(model, X, y, weight=None):
+    """gradfit's answer, which may warn of redundant columns (digits has constant ones), of nothing else."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*rank", category=ConvergenceWarning)
+        model.fit(X, y, weight)
+    assert model.converged_, model.message_
+    return model
+
+
+def penalty(coef, alpha, l1_ratio):
+    return alpha * (l1_ratio * np.abs(coef).sum() + (1 - l1_ratio) / 2 * np.sum(coef**2))
+
+
+def regression_objective(model, X, y, weight, alpha=0.0, l1_ratio=0.0, loss=lambda r: r**2 / 2):
+    """gradfit's objective in float64 NumPy, whoever fitted the model."""
+    rows = loss(y - X @ model.coef_.ravel() - model.intercept_)
+    return np.average(rows, weights=weight) + penalty(model.coef_, alpha, l1_ratio)
+
+
+def logistic_objective(model, X, y, weight, C, l1_ratio):
+    """Logistic objective, divided by C times the sum of weights as gradfit reports it."""
+    raw = X @ model.coef_.T + model.intercept_
+    raw = np.hstack([0 * raw, raw]) if raw.shape[1] == 1 else raw
+    rows = logsumexp(raw, axis=1) - raw[np.arange(len(y)), np.searchsorted(model.classes_, y)]
+    total = len(y) if weight is None else np.sum(weight)
+    return np.average(rows, weights=weight) + penalty(
+        model.coef_, 0 if np.isinf(C) else 1 / (C * total), l1_ratio
+    )
+
+
+def assert_agrees(ours, theirs, objective, tolerance=1e-5):
+    """The bar of this file."""
+    assert ours.coef_.shape == theirs.coef_.shape
+    distance = np.linalg.norm(ours.coef_ - theirs.coef_) / (np.linalg.norm(theirs.coef_) or 1)
+    better = objective(theirs) - objective(ours)
+    assert distance <= tolerance or better >= 0, (
+        f"coefficients {distance:.1e} apart, objective higher by {-better:.1e}"
+    )
+
+
+@WEIGHTED
+@EVERY_DATA
+@pytest.mark.parametrize("alpha", [1e-4, 0.1, 10.0])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_penalized_least_squares(name, weighted, alpha, l1_ratio):
+    X, y, weight = load(name)
+    weight = weight if weighted else None
+    if l1_ratio:
+        peer = linear_model.ElasticNet(alpha, l1_ratio=l1_ratio, tol=1e-10, max_iter=20_000)
+    else:
+        peer = linear_model.Ridge(alpha * (len(y) if weight is None else weight.sum()), solver="svd")
+    theirs = reference(peer, X, y, weight)
+    ours = fit(LinearRegression(alpha=alpha, l1_ratio=l1_ratio), X, y, weight)
+    assert_agrees(ours, theirs, lambda m: regression_objective(m, X, y, weight, alpha, l1_ratio))
+    assert regression_objective(ours, X, y, weight, alpha, l1_ratio) == pytest.approx(
+        ours.loss_curve_[-1], rel=1e-6
+    )
+    if l1_ratio == 1.0:
+        theirs = reference(linear_model.Lasso(alpha, tol=1e-10, max_iter=20_000), X, y, weight)
+        assert_agrees(ours, theirs, lambda m: regression_objective(m, X, y, weight, alpha, l1_ratio))
+
+
+@WEIGHTED
+@EVERY_DATA
+def test_least_squares(name, weighted):
+    X, y, weight = load(name)
+    weight = weight if weighted else None
+    theirs = reference(linear_model.LinearRegression(), X, y, weight)
+    ours = fit(LinearRegression(), X, y, weight)
+    assert_agrees(ours, theirs, lambda m: regression_objective(m, X, y, weight))
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs", "proximal_newton"])
+@pytest.mark.parametrize("name", ["diabetes", "breast cancer", "wine"])
+def test_least_squares_by_every_solver(name, solver):
+    X, y, weight = load(name)
+    theirs = reference(linear_model.Ridge(0.1 * weight.sum(), solver="svd"), X, y, weight)
+    ours = fit(LinearRegression(alpha=0.1, solver=solver, tol=1e-9), X, y, weight)
+    assert_agrees(ours, theirs, lambda m: regression_objective(m, X, y, weight, 0.1))
+
+
+@pytest.mark.parametrize(
+    "peer_settings", [{}, TIGHT | {"solver": "newton-cholesky"}], ids=["defaults", "tight"]
+)
+@pytest.mark.parametrize("C", [0.01, 1.0, 1000.0])
+@WEIGHTED
+@pytest.mark.parametrize("name", ["breast cancer", "digits", "iris", "wine"])
+def test_logistic(name, weighted, C, peer_settings):
+    X, y, weight = load(name)
+    weight = weight if weighted else None
+    class_weight = {0.0: 2.0, 1.0: 0.5} if weighted else None
+    theirs = reference(
+        linear_model.LogisticRegression(C=C, class_weight=class_weight, **peer_settings), X, y, weight
+    )
+    ours = fit(LogisticRegression(C=C, class_weight=class_weight), X, y, weight)
+    total = weight * compute_sample_weight(class_weight, y) if weighted else None
+    assert_agrees(ours, theirs, lambda m: logistic_objective(m, X, y, total, C, 0.0))
+    assert logistic_objective(ours, X, y, total, C, 0.0) == pytest.approx(ours.loss_curve_[-1], rel=1e-6)
+    np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+
+
+@pytest.mark.parametrize("name", ["breast cancer", "wine"])
+def test_balanced_class_weight_counts_sample_weight_as_scikit_learn_does(name):
+    X, y, weight = load(name)
+    settings = TIGHT | {"solver": "newton-cholesky", "class_weight": "balanced"}
+    theirs = reference(linear_model.LogisticRegression(**settings), X, y, weight)
+    ours = fit(LogisticRegression(class_weight="balanced", tol=1e-10), X, y, weight)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-4, atol=1e-5 * np.abs(theirs.coef_).max())
+
+
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+@pytest.mark.parametrize("name", ["breast cancer", "iris", "wine"])
+def test_sparse_logistic(name, l1_ratio):
+    X, y, weight = load(name)
+    peer = linear_model.LogisticRegression(
+        C=0.3, l1_ratio=l1_ratio, solver="saga", max_iter=300, random_state=0
+    )
+    theirs = reference(peer, X, y, weight)
+    ours = fit(LogisticRegression(C=0.3, l1_ratio=l1_ratio, tol=1e-9), X, y, weight)
+    assert_agrees(ours, theirs, lambda m: logistic_objective(m, X, y, weight, 0.3, l1_ratio))
+    # The optimality conditions of the penalty, which saga hardly reaches on unscaled data.
+    residual = ours.predict_proba(X) - (y[:, None] == ours.classes_)
+    gradient = (weight[:, None] * residual).T @ X / weight.sum()
+    gradient = (gradient[1:] if len(ours.coef_) == 1 else gradient) + (1 - l1_ratio) * ours.coef_ / (
+        0.3 * weight.sum()
+    )
+    bound, scale = l1_ratio / (0.3 * weight.sum()), X.std(axis=0)
+    violation = np.where(
+        ours.coef_ == 0, np.abs(gradient) - bound, np.abs(gradient + bound * np.sign(ours.coef_))
+    )
+    assert (violation / scale).max() < 1e-7
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-4, 1.0, 100.0])
+@pytest.mark.parametrize("name", ["diabetes", "iris", "wine"])
+def test_huber_at_the_scale_scikit_learn_finds(name, alpha):
+    X, y, _ = load(name)
+    # Standardized: on raw columns HuberRegressor stops up to 20 % from its own optimum (next test).
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    theirs = reference(linear_model.HuberRegressor(alpha=alpha, **TIGHT), X, y)
+    # Its objective is 2/scale times [sum of losses + scale * alpha / 2 * ||b||^2].
+    ours = LinearRegression(
+        losses.Huber(theirs.epsilon * theirs.scale_), alpha=theirs.scale_ * alpha / len(y)
+    )
+    distance = np.linalg.norm(fit(ours, X, y).coef_ - theirs.coef_) / np.linalg.norm(theirs.coef_)
+    assert distance < 1e-4
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 1.0])
+@pytest.mark.parametrize("name", ["diabetes", "iris", "wine"])
+def test_huber_on_raw_columns(name, alpha):
+    X, y, weight = load(name)
+    theirs = reference(linear_model.HuberRegressor(alpha=alpha, **TIGHT), X, y, weight)
+    epsilon, alpha = theirs.epsilon * theirs.scale_, theirs.scale_ * alpha / weight.sum()
+
+    def loss(residual):
+        clipped = np.clip(residual, -epsilon, epsilon)
+        return clipped * residual - clipped**2 / 2
+
+    ours = fit(LinearRegression(losses.Huber(epsilon), alpha=alpha), X, y, weight)
+    assert_agrees(
+        ours, theirs, lambda m: regression_objective(m, X, y, weight, alpha, loss=loss), tolerance=1e-4
+    )
+    gradient = (
+        -X.T @ (weight * np.clip(y - ours.predict(X), -epsilon, epsilon)) / weight.sum() + alpha * ours.coef_
+    )
+    assert np.abs(gradient / X.std(axis=0)).max() < 1e-5 * epsilon
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.01])
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+@WEIGHTED
+@EVERY_DATA
+def test_quantiles(name, weighted, quantile, alpha):
+    X, y, weight = load(name)
+    weight = weight if weighted else None
+    theirs = reference(linear_model.QuantileRegressor(quantile=quantile, alpha=alpha), X, y, weight)
+    ours = fit(
+        LinearRegression(losses.Quantile(quantile), alpha=alpha, l1_ratio=1.0 if alpha else 0.0), X, y, weight
+    )
+
+    def objective(model):
+        return regression_objective(
+            model, X, y, weight, alpha, 1.0, loss=lambda r: np.where(r > 0, quantile * r, (quantile - 1) * r)
+        )
+
+    assert objective(ours) <= objective(theirs) * (1 + 1e-6)
+
+
+@WEIGHTED
+@EVERY_DATA
+def test_least_absolute_deviations(name, weighted):
+    X, y, weight = load(name)
+    weight = weight if weighted else None
+    theirs = reference(linear_model.QuantileRegressor(quantile=0.5, alpha=0.0), X, y, weight)
+    ours = fit(LinearRegression("absolute_error"), X, y, weight)
+    best = regression_objective(theirs, X, y, weight, loss=np.abs)
+    assert regression_objective(ours, X, y, weight, loss=np.abs) <= best * (1 + 1e-6)
+
+
+def own_squared_error(y, raw):
+    return (y - raw) ** 2 / 2
+
+
+def own_huber(y, raw):
+    import tensorflow as tf
+
+    size = tf.abs(y - raw)
+    return tf.where(size < 20.0, size**2 / 2, 20.0 * size - 200.0)
+
+
+def own_logistic(y, raw):
+    import tensorflow as tf
+
+    return tf.math.log1p(tf.exp(-tf.abs(raw))) + tf.nn.relu(raw) - y * raw
+
+
+def own_pseudo_huber(y, raw):
+    return 400.0 * ((1.0 + ((y - raw) / 20.0) ** 2) ** 0.5 - 1.0)
+
+
+@pytest.mark.parametrize(
+    ("own", "built_in"), [(own_squared_error, "squared_error"), (own_huber, losses.Huber(20.0))]
+)
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_own_loss_equal_to_a_built_in(own, built_in, alpha):
+    X, y, weight = load("diabetes")
+    ours = fit(LinearRegression(own, alpha=alpha), X, y, weight)
+    theirs = fit(LinearRegression(built_in, alpha=alpha), X, y, weight)
+    assert np.linalg.norm(ours.coef_ - theirs.coef_) <= 1e-6 * np.linalg.norm(theirs.coef_)
+
+
+def test_own_logistic_loss():
+    X, y, weight = load("breast cancer")
+    ours = fit(LinearRegression(own_logistic, alpha=0.01), X, y, weight)
+    theirs = fit(LogisticRegression(C=100.0 / weight.sum()), X, y, weight)
+    assert np.linalg.norm(ours.coef_ - theirs.coef_) <= 1e-6 * np.linalg.norm(theirs.coef_)
+
+
+@pytest.mark.parametrize("rows", [442, 60_000])
+def test_pseudo_huber_needs_no_more_passes(rows):
+    X, y, _ = load("diabetes")
+    generator = np.random.default_rng(1)
+    X = X[generator.integers(len(X), size=rows)] + generator.normal(size=(rows, X.shape[1])) * X.std(axis=0)
+    y = X @ generator.normal(size=X.shape[1]) / X.std() + 20.0 * generator.standard_t(3, size=rows)
+    own = fit(LinearRegression(own_pseudo_huber), X, y)
+    assert own.n_passes_ <= fit(LinearRegression(losses.Huber(20.0)), X, y).n_passes_

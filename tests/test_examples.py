@@ -1,0 +1,190 @@
+"""Every example's output and picture; plain gradient descent against an eager tape loop, step for step."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.optimize import minimize
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+def load(name):
+    specification = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(capsys, tmp_path):
+    """Run an example; return what it returns and what it prints."""
+
+    def run(name):
+        picture = tmp_path / f"{name}.png"
+        result = load(name).main(picture)
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        return result, capsys.readouterr().out
+
+    return run
+
+
+def numbers(output, start):
+    """Return the numbers in the one line of the output that begins with `start`."""
+    (line,) = [line for line in output.splitlines() if line.startswith(start)]
+    return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e[+-]?\d+)?", line[len(start) :])]
+
+
+def tape_path(loss, batches, start, rate):
+    """Return the textbook's path: w and b after each step of an eager tape loop."""
+    w, b = (tf.Variable(value, dtype=batches[0][0].dtype) for value in start)
+    path = []
+    for x, y in batches:
+        with tf.GradientTape() as tape:
+            value = loss(y, w * x + b)
+        for variable, slope in zip((w, b), tape.gradient(value, [w, b]), strict=True):
+            variable.assign_sub(rate * slope)
+        path.append([w.numpy(), b.numpy()])
+    return np.array(path)
+
+
+def assert_same_path(model, expected):
+    path = np.column_stack([model.coef_path_, model.intercept_path_])
+    np.testing.assert_allclose(path, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(path[-1], [*model.coef_, model.intercept_], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_is_short_tested_and_says_how_to_run_it(name):
+    text = (EXAMPLES / f"{name}.py").read_text()
+    assert len(text.splitlines()) <= 60
+    assert f"    python examples/{name}.py [picture.png]" in text
+    assert f"test_{name}" in globals()
+
+
+def test_quickstart(run):
+    _, output = run("quickstart")
+    for task in (
+        "diabetes, least squares (R2)",
+        "diabetes, median regression (R2)",
+        "digits, ten classes (accuracy)",
+    ):
+        ours, theirs, _ = numbers(output, task)
+        assert ours == pytest.approx(theirs, abs=0.005)
+        assert ours > 0.3
+
+
+def test_fresh_batches(run):
+    model, output = run("fresh_batches")
+    module = load("fresh_batches")
+    batches = [module.batch(step) for step in range(100)]
+    batches = [(x[:, 0], y) for x, y in batches]
+    expected = tape_path(lambda y, z: tf.reduce_mean((y - z) ** 2), batches, start=(10.0, 1.0), rate=0.03)
+    assert_same_path(model, expected)
+    for iteration in range(10, 101, 10):
+        loss, w, b = numbers(output, f"iteration {iteration:3d}")
+        np.testing.assert_allclose([w, b], expected[iteration - 1], atol=6e-4)
+        assert loss >= 0
+    assert abs(w - 7) < 0.3
+    assert abs(b - 4) < 0.3
+
+
+def test_absolute_error(run):
+    (descent, exact), output = run("absolute_error")
+    x = tf.constant(np.arange(-1.0, 5.0))
+    expected = tape_path(
+        lambda y, z: tf.reduce_sum(tf.abs(y - z)), [(x, 2 * x - 1)] * 1000, start=(0.5772, 0.3183), rate=0.001
+    )
+    assert_same_path(descent, expected)
+    w, b, iterations = numbers(output, "gradient descent")
+    assert abs(w - 2) < 0.02
+    assert iterations == 1000
+    w, b, _ = numbers(output, 'solver="auto"')
+    np.testing.assert_allclose([w, b], [2, -1], atol=1e-6)
+    assert exact.converged_
+
+
+def test_noisy_line(run):
+    models, output = run("noisy_line")
+    random = np.random.RandomState(10)
+    x = np.linspace(0, 10, 100)
+    y = 2.5 * x + 3 + random.normal(0, 1.5, 100)
+    batches = [(tf.constant(x), tf.constant(y))] * 10_000
+    expected = tape_path(
+        lambda y, z: tf.reduce_sum((y - z) ** 2) / (2 * 100), batches, start=(0.0, 0.0), rate=0.001
+    )
+    assert_same_path(models["gradient descent"], expected)
+    answer = np.polyfit(x, y, 1)
+    for name, model in models.items():
+        iterations, _seconds, w, b, distance = numbers(output, name)
+        assert iterations == model.n_iter_
+        np.testing.assert_allclose(distance, np.hypot(*(answer - [*model.coef_, model.intercept_])), rtol=0.1)
+        np.testing.assert_allclose([w, b], answer, atol=1)
+    assert numbers(output, "gradient descent")[0] == numbers(output, "Adam")[0] == 10_000
+    assert numbers(output, 'solver="auto"')[-1] < 1e-10
+
+
+def test_digits(run):
+    (adam, auto, ten), output = run("digits")
+    printed = np.array([numbers(output, f"iteration {i:2d}") for i in range(1, 71)])
+    np.testing.assert_allclose(printed[:, 0], adam.loss_curve_, atol=6e-5)
+    assert (np.diff(printed[:, 0]) < 0).all()
+    assert printed[0, 0] < np.log(2)
+    train, test, iterations = numbers(output, "0 and 1, Adam")
+    assert train == printed[-1, 1] >= 0.99
+    assert test >= 0.97
+    assert iterations == 70
+    assert numbers(output, '0 and 1, solver="auto"')[:2] == [1, 1]
+    train, test, _ = numbers(output, 'ten digits, solver="auto"')
+    assert train > 0.99
+    assert test > 0.9
+    assert auto.converged_
+    assert ten.converged_
+
+
+def test_polynomial(run):
+    models, output = run("polynomial")
+    np.testing.assert_allclose(numbers(output, 'solver="auto"')[:3], [1, 2, 3], atol=1e-8)
+    auto = models['solver="auto"']
+    np.testing.assert_allclose([*auto.coef_, auto.intercept_], [2, 1, 3], atol=1e-8)
+    nadam = numbers(output, "Nadam")
+    np.testing.assert_allclose(nadam[:3], [1, 2, 3], atol=0.5)
+    assert nadam[3] == 1000
+
+
+def test_own_loss(run):
+    models, output = run("own_loss")
+    random = np.random.default_rng(0)
+    x = random.uniform(0, 10, size=(200, 1))[:, 0]
+    y = 2 * x + 1 + random.normal(size=200)
+    y[x > 9.3] -= 25
+
+    def objective(theta):
+        error = y - theta[0] * x - theta[1]
+        return np.mean(np.logaddexp(error, -error) - np.log(2))
+
+    answer = minimize(objective, [2, 1], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-15})
+    auto, adam = models['log-cosh, solver="auto"'], models["log-cosh, Adam"]
+    np.testing.assert_allclose([*auto.coef_, auto.intercept_], answer.x, atol=1e-6)
+    np.testing.assert_allclose([*adam.coef_, adam.intercept_], answer.x, atol=1e-3)
+    assert auto.converged_
+    assert auto.n_iter_ < adam.n_iter_ / 10
+    np.testing.assert_allclose(
+        numbers(output, 'log-cosh, solver="auto"')[:3], [*answer.x, answer.fun], atol=2e-6
+    )
+
+
+def test_real_data(run):
+    searches, output = run("real_data")
+    scores = [float(score) for score in re.findall(r"held-out score (\S+)", output)]
+    assert scores[0] > 0.3
+    assert scores[1] > 0.93
+    assert output.count("predictions equal after loading: True") == 2
+    sizes = [int(size) for size in re.findall(r"pickled in (\d+) bytes", output)]
+    assert max(sizes) < 10_000
+    for search in searches.values():
+        assert np.isfinite(search.cv_results_["mean_test_score"]).all()

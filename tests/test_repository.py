@@ -1,0 +1,140 @@
+"""The promises that the repository makes about itself: commands, file map, architecture, size, imports."""
+
+import ast
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradfit import LinearRegression, LogisticRegression, PolynomialRegression
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = [path.relative_to(ROOT) for path in sorted(ROOT.glob("gradfit/**/*.py"))]
+MODULES = {".".join(file.with_suffix("").parts): (ROOT / file).read_text() for file in FILES}
+
+# From the bottom to the top; an import goes down or stays in its layer. A package stands for its modules.
+LAYERS = [
+    {"_result"},
+    {"_autodiff", "_penalty", "losses", "devices"},
+    {"_loop", "_objective", "_rows", "_scaling", "solvers"},
+    {"estimators", "display"},
+]
+# What a module must not know although its layer would let it. `_choose` is where solvers meet objectives.
+BLIND = {
+    "_autodiff": {"_penalty", "losses", "devices"},
+    "_loop": {"_objective", "_rows", "_scaling", "solvers"},
+    "_objective": {"solvers", "_loop"},
+    "_penalty": {"losses"},
+    "_rows": {"losses", "_objective", "solvers", "_loop"},
+    "losses": {"_autodiff", "_penalty", "devices"},
+    "solvers": {"losses", "_rows", "_loop"},
+}
+
+
+def room(module: str) -> str:
+    """The part of a module's name that LAYERS knows: gradfit.solvers._newton -> solvers."""
+    return module.split(".")[1]
+
+
+def imports(module: str) -> Iterator[str]:
+    """Names of the gradfit modules that `module` imports anywhere, also inside functions."""
+    package = module.split(".")[:-1]
+    for node in ast.walk(ast.parse(MODULES[module])):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            names = [".".join([*base, *filter(None, [node.module]), alias.name]) for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.startswith("gradfit."))
+
+
+def shell_commands(text: str) -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_readme_commands():
+    install, test = shell_commands((ROOT / "README.md").read_text())
+    assert install.count("\n") == test.count("\n") == 1
+    assert test.strip() == (ROOT / ".ci/run").read_text().splitlines()[-1]
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert f"run: {install}" in workflow
+    assert "run: bash .ci/run\n" in workflow
+
+
+def test_readme_code():
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    exec("".join(blocks), {})
+
+
+def test_readme_links():
+    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
+    assert ".github/quickstart.png" in targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_file_map():
+    text = (ROOT / ".github/CONTRIBUTING.md").read_text()
+    entries = re.findall(r"^\| `(gradfit/.+?)` \|", text, re.MULTILINE)
+    assert sorted(entries) == sorted(file.as_posix() for file in FILES if file.name != "__init__.py")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="not a git clone")
+def test_top_level():
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    top = {path.split("/")[0] for path in listing.splitlines()}
+    allowed = {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "examples", "gradfit", "tests"}
+    assert {name for name in top if not name.startswith(".")} == allowed
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "gradfit.__init__"])
+def test_imports_run_downward(module):
+    level = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    blind = set() if module == "gradfit.solvers._choose" else BLIND.get(room(module), set())
+    targets = {room(name) for name in imports(module)} - {room(module)}
+    assert targets | {room(module)} <= level.keys()
+    assert {name for name in targets if level[name] > level[room(module)]} == set()
+    assert targets & blind == set()
+
+
+def test_only_autodiff_differentiates():
+    tapes = {
+        module
+        for module, text in MODULES.items()
+        for node in ast.walk(ast.parse(text))
+        if getattr(node, "attr", getattr(node, "name", None)) in {"GradientTape", "ForwardAccumulator"}
+    }
+    assert tapes == {"gradfit._autodiff"}
+
+
+def test_thin():
+    lines = {module: len(text.splitlines()) for module, text in MODULES.items()}
+    assert {module: count for module, count in lines.items() if count > 320} == {}
+    assert sum(lines.values()) < 4000
+
+
+def test_import_unpickle_and_predict_without_tensorflow(tmp_path):
+    x = np.linspace(-1.0, 1.0, 20).reshape(-1, 1)
+    models = [
+        LinearRegression().fit(x, x[:, 0]),
+        PolynomialRegression(degree=2).fit(x, x[:, 0] ** 2),
+        LogisticRegression().fit(x, x[:, 0] > 0),
+    ]
+    (tmp_path / "fitted.pkl").write_bytes(pickle.dumps((x, models)))
+    code = """
+import gradfit, pathlib, pickle, sys
+x, models = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+for model in models:
+    assert model.predict(x).shape == (20,)
+models[2].predict_proba(x)
+assert not {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path / "fitted.pkl"], cwd=ROOT, check=True)
