@@ -1,6 +1,6 @@
 """Absolute-error regression on six points of a line: gradient descent, and the exact answer.
 
-python examples/absolute_error.py [picture.png]
+Run it with: python examples/absolute_error.py [picture.png]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Handwritten digits: 0 against 1 by Adam and by the chosen solver, then all ten.
 
-python examples/digits.py [picture.png]
+Run it with: python examples/digits.py [picture.png]
 """
 
 import sys
@@ -27,7 +27,7 @@ def main(picture="digits.png"):
     adam = LogisticRegression(
         solver=GradientDescent("adam", learning_rate=0.001), max_iter=70, tol=0, record_path=True
     )
-    adam.fit(X_train, y_train)  # from zero
+    adam.fit(X_train, y_train, intercept_init=0.0)  # all coefficients from zero
     accuracy = []
     for i in range(adam.n_iter_):
         predicted = X_train @ adam.coef_path_[i].ravel() + adam.intercept_path_[i] > 0

@@ -2,7 +2,7 @@
 
 The data are y = 7 x + 4 + noise, 64 new rows at every iteration.
 
-    python examples/fresh_batches.py [picture.png]
+Run it with: python examples/fresh_batches.py [picture.png]
 """
 
 import sys

@@ -3,7 +3,7 @@
 A loss takes the targets and the raw predictions and returns one value per row, in TensorFlow
 operations. Slope and curvature come from it by automatic differentiation: nothing else to write.
 
-    python examples/own_loss.py [picture.png]
+Run it with: python examples/own_loss.py [picture.png]
 """
 
 import math
@@ -44,10 +44,11 @@ def main(picture="own_loss.png"):
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, model in models.items():
-        FitDisplay.from_estimator(model, X, y, name=name, ax=left)
-        if "log-cosh" in name:
-            LossCurveDisplay.from_estimator(model, name=name, ax=right)
+    least_squares, *log_coshes = models
+    for name in (least_squares, log_coshes[0]):
+        FitDisplay.from_estimator(models[name], X, y, name=name, ax=left)
+    for name in log_coshes:
+        LossCurveDisplay.from_estimator(models[name], name=name.removeprefix("log-cosh, "), ax=right)
     right.set_xscale("log")
     figure.savefig(picture, dpi=120)
     return models

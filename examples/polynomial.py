@@ -1,6 +1,6 @@
 """A polynomial from twenty points: x^2 + 2 x + 3, by Nadam and by the chosen solver.
 
-python examples/polynomial.py [picture.png]
+Run it with: python examples/polynomial.py [picture.png]
 """
 
 import sys
@@ -35,8 +35,7 @@ def main(picture="polynomial.png"):
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, model in models.items():
-        FitDisplay.from_estimator(model, X, y, name=name, ax=left)
+    FitDisplay.from_estimator(models['solver="auto"'], X, y, name="x^2 + 2 x + 3", ax=left)
     LossCurveDisplay.from_estimator(nadam, name="Nadam", ax=right)
     figure.savefig(picture, dpi=120)
     return models

@@ -1,6 +1,6 @@
 """Quick start: two of scikit-learn's bundled data sets, gradfit beside scikit-learn.
 
-python examples/quickstart.py [picture.png]
+Run it with: python examples/quickstart.py [picture.png]
 """
 
 import sys
@@ -30,23 +30,23 @@ def main(picture="quickstart.png"):
             linear_model.LogisticRegression(max_iter=10_000),
         ),
     }
-    print(f"{'score on held-out rows':34}{'gradfit':>9}{'scikit-learn':>14}   how gradfit's fit ended")
+    print(f"{'score on held-out rows':34}{'scikit-learn':>14}{'gradfit':>10}{'iterations':>12}   status")
     for name, (data, ours, theirs) in tasks.items():
         X_train, X_test, y_train, y_test = train_test_split(*data, random_state=0)
         score = ours.fit(X_train, y_train).score(X_test, y_test)
         reference = theirs.fit(X_train, y_train).score(X_test, y_test)
-        print(f"{name:34}{score:9.4f}{reference:14.4f}   {ours.status_}, {ours.n_iter_} iterations")
+        print(f"{name:34}{reference:14.4f}{score:10.4f}{ours.n_iter_:12d}   {ours.status_}")
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subfigures(1, 2)
-    left.suptitle("diabetes: quantiles of the progression, given the body-mass index")
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.2])
+    left.suptitle("diabetes: three quantiles of the progression")
     ax = left.subplots()
     bmi, progression = diabetes[0][:, [2]], diabetes[1]
     for quantile in (0.9, 0.5, 0.1):
         line = LinearRegression(loss=losses.Quantile(quantile)).fit(bmi, progression)
         FitDisplay.from_estimator(line, bmi, progression, name=f"{quantile:.0%}", ax=ax)
     ax.set(xlabel="body-mass index", ylabel="progression after a year")
-    right.suptitle("digits: what speaks for a class (red) and against it (blue)")
+    right.suptitle(f"digits, accuracy {score:.3f}: red pixels speak for the class, blue against")
     largest = abs(ours.coef_).max()
     for ax, label, row in zip(right.subplots(2, 5).flat, ours.classes_, ours.coef_, strict=True):
         ax.imshow(row.reshape(8, 8), cmap="RdBu_r", vmin=-largest, vmax=largest)

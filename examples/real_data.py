@@ -1,6 +1,6 @@
 """Real data in scikit-learn's own machinery: pipelines, a parallel grid search, pickles.
 
-python examples/real_data.py [picture.png]
+Run it with: python examples/real_data.py [picture.png]
 """
 
 import pickle

@@ -157,7 +157,8 @@ class _Runner:
         nonfinite = int(self.progress.status) == NONFINITE
         theta = (self.progress.best_theta if nonfinite else state.theta).numpy()
         eps = float(np.finfo(self.objective.rows.dtype).eps)
-        floor = _FLOOR_ULPS * eps * (1.0 + np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300))
+        stiffness = float(np.abs(state.hessian.numpy()).max()) if hasattr(state, "hessian") else 1.0
+        floor = _FLOOR_ULPS * eps * (1.0 + stiffness * np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300))
         status = "interrupted" if self.interrupted else {
             CONVERGED: "converged",
             NONFINITE: "nonfinite",

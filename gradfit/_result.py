@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from dataclasses import dataclass, field
 
@@ -93,6 +95,11 @@ def worst(results: list[SolveResult]) -> SolveResult:
 
 
 def warn_unless_silent(owner: str, result: SolveResult) -> None:
-    """Issue the one ConvergenceWarning a fit may give."""
-    if result.status not in SILENT_STATUSES:
-        warnings.warn(f"{owner}: {result.message}", ConvergenceWarning, stacklevel=4)
+    """Issue the one ConvergenceWarning a fit may give, pointing at the caller's line."""
+    if result.status in SILENT_STATUSES:
+        return
+    package = os.path.dirname(__file__)
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{owner}: {result.message}", ConvergenceWarning, stacklevel=level)

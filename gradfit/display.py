@@ -221,7 +221,7 @@ class FitDisplay(_Display):
     def plot(self, *, ax: Axes | None = None) -> Self:
         """Draw on `ax`, or on a new figure."""
         ax = self._start(ax, self.xlabel, "y")
-        self.scatter_ = ax.scatter(self.x, self.y, s=16, color="0.6", linewidths=0)
+        self.scatter_ = ax.scatter(self.x, self.y, s=18, color="0.6", linewidths=0)
         (self.line_,) = ax.plot(self.grid, self.predicted, linewidth=2, label=self.name)
         if self.name is not None:
             ax.legend(frameon=False)

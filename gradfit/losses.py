@@ -128,6 +128,10 @@ class Huber(Loss):
         clipped = tf.clip_by_value(y - raw, -self.epsilon, self.epsilon)
         return clipped * (y - raw - 0.5 * clipped)
 
+    def baseline(self, y, sample_weight, n_outputs=1):
+        """Return the weighted median, near enough to start from."""
+        return weighted_quantile(y, 0.5, sample_weight)
+
 
 class Quantile(Loss):
     """``l(y, z) = q r`` where ``r = y - z > 0``, else ``(q - 1) r``: the pinball loss.

@@ -233,7 +233,7 @@ def test_refused_data(model, features, y, weight, message):
     y = target(model) if y is None else y
     with pytest.raises(ValueError, match=message):
         clone(model).fit(features, y, weight)
-    if weight is None and not (isinstance(model, LogisticRegression) and len(features) < 80):
+    if weight is None and not (isinstance(model, LogisticRegression) and features.shape[0] < 80):
         with pytest.raises(ValueError, match=message):
             clone(model).partial_fit(
                 features, y, **({"classes": [0, 1]} if isinstance(model, LogisticRegression) else {})

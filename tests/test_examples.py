@@ -39,30 +39,37 @@ def numbers(output, start):
     return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e[+-]?\d+)?", line[len(start) :])]
 
 
-def tape_path(loss, batches, start, rate):
-    """Return the textbook's path: w and b after each step of an eager tape loop."""
-    w, b = (tf.Variable(value, dtype=batches[0][0].dtype) for value in start)
+def tape_path(loss, batches, start, rate, compiled=False):
+    """Return the textbook's path: w and b after each step of a tape loop, eager unless `compiled`."""
+
+    def step(x, y, w, b):
+        with tf.GradientTape() as tape:
+            tape.watch([w, b])
+            value = loss(y, w * x + b)
+        slope_w, slope_b = tape.gradient(value, [w, b])
+        return w - rate * slope_w, b - rate * slope_b
+
+    if compiled:
+        step = tf.function(step)
+    w, b = (tf.constant(value, dtype=batches[0][0].dtype) for value in start)
     path = []
     for x, y in batches:
-        with tf.GradientTape() as tape:
-            value = loss(y, w * x + b)
-        for variable, slope in zip((w, b), tape.gradient(value, [w, b]), strict=True):
-            variable.assign_sub(rate * slope)
-        path.append([w.numpy(), b.numpy()])
-    return np.array(path)
+        w, b = step(x, y, w, b)
+        path.append([w, b])
+    return np.array([[float(w), float(b)] for w, b in path])
 
 
 def assert_same_path(model, expected):
     path = np.column_stack([model.coef_path_, model.intercept_path_])
     np.testing.assert_allclose(path, expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(path[-1], [*model.coef_, model.intercept_], rtol=1e-12)
+    np.testing.assert_allclose(path[-1], [*model.coef_, model.intercept_], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_example_is_short_tested_and_says_how_to_run_it(name):
     text = (EXAMPLES / f"{name}.py").read_text()
     assert len(text.splitlines()) <= 60
-    assert f"    python examples/{name}.py [picture.png]" in text
+    assert f"Run it with: python examples/{name}.py [picture.png]" in text
     assert f"test_{name}" in globals()
 
 
@@ -73,7 +80,7 @@ def test_quickstart(run):
         "diabetes, median regression (R2)",
         "digits, ten classes (accuracy)",
     ):
-        ours, theirs, _ = numbers(output, task)
+        theirs, ours, _ = numbers(output, task)
         assert ours == pytest.approx(theirs, abs=0.005)
         assert ours > 0.3
 
@@ -114,9 +121,13 @@ def test_noisy_line(run):
     x = np.linspace(0, 10, 100)
     y = 2.5 * x + 3 + random.normal(0, 1.5, 100)
     batches = [(tf.constant(x), tf.constant(y))] * 10_000
-    expected = tape_path(
-        lambda y, z: tf.reduce_sum((y - z) ** 2) / (2 * 100), batches, start=(0.0, 0.0), rate=0.001
-    )
+    textbook = {
+        "loss": lambda y, z: tf.reduce_sum((y - z) ** 2) / (2 * 100),
+        "start": (0.0, 0.0),
+        "rate": 0.001,
+    }
+    expected = tape_path(batches=batches, compiled=True, **textbook)
+    np.testing.assert_allclose(expected[:500], tape_path(batches=batches[:500], **textbook), rtol=1e-12)
     assert_same_path(models["gradient descent"], expected)
     answer = np.polyfit(x, y, 1)
     for name, model in models.items():
@@ -152,7 +163,8 @@ def test_polynomial(run):
     auto = models['solver="auto"']
     np.testing.assert_allclose([*auto.coef_, auto.intercept_], [2, 1, 3], atol=1e-8)
     nadam = numbers(output, "Nadam")
-    np.testing.assert_allclose(nadam[:3], [1, 2, 3], atol=0.5)
+    np.testing.assert_allclose(nadam[:2], [1, 2], atol=0.05)
+    np.testing.assert_allclose(nadam[2], 3, atol=1)  # the constant comes last
     assert nadam[3] == 1000
 
 

@@ -23,6 +23,9 @@ from gradfit.solvers._choose import get_solver, stages
 from gradfit.solvers._held_out import HeldOut
 
 
+_BOOLEAN = ((bool, np.bool_), lambda v: True, "True or False")
+
+
 class LinearModel(BaseEstimator, ABC):
     """Everything that estimators linear in their parameters share; each adds its loss, penalty and target."""
 
@@ -71,12 +74,22 @@ class LinearModel(BaseEstimator, ABC):
             "l1_ratio": (Real, lambda v: 0 <= v <= 1, "a number in [0, 1]"),
             "degree": (Integral, lambda v: v >= 1, "an integer >= 1"),
             "tol": (Real, lambda v: v >= 0, "a number >= 0 (0 switches the stop rule off)"),
+            **dict.fromkeys(("fit_intercept", "standardize", "warm_start", "record_path"), _BOOLEAN),
+            "verbose": (Integral, lambda v: v >= 0, "an integer >= 0"),
+            "interaction_only": _BOOLEAN,
             "max_iter": ((Integral, type(None)), lambda v: v is None or v >= 1, "None or an integer >= 1"),
         }
         for name, (kind, is_valid, allowed) in checks.items():
             value = getattr(self, name, None)
-            if hasattr(self, name) and not (isinstance(value, kind) and not isinstance(value, bool) and is_valid(value)):
+            if hasattr(self, name) and not (isinstance(value, kind) and is_valid(value)):
                 raise ValueError(f"{type(self).__name__}: {name}={value!r} is not allowed; it must be {allowed}.")
+        try:
+            check_random_state(self.random_state)
+        except ValueError as error:
+            raise ValueError(
+                f"{type(self).__name__}: random_state={self.random_state!r} is not allowed; it must be None, an int or "
+                "a RandomState."
+            ) from error
 
     def _wrap(self, X, y, sample_weight, reset=True):
         """Validate, encode and wrap the rows."""
@@ -253,6 +266,8 @@ class LinearModel(BaseEstimator, ABC):
 def _padded(arrays):
     """Stack arrays of different lengths, each continued by its last entry."""
     longest = max(len(a) for a in arrays)
+    if longest == 0:
+        return np.stack(arrays)
     return np.stack([np.concatenate([a, np.repeat(a[-1:], longest - len(a), axis=0)]) for a in arrays])
 
 

@@ -165,8 +165,11 @@ class LogisticRegression(ClassifierMixin, PartialFit, LinearModel):
         rows = super()._wrap(X, y, sample_weight, reset=reset)
         if self.class_weight is None or rows.y is None:
             return rows
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[rows.y.astype(int)])
-        return rows.with_weight(rows.weight * weights[rows.y.astype(int)].astype(rows.dtype))
+        index = rows.y.astype(int)
+        weights = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=self.classes_[index], sample_weight=rows.weight
+        )
+        return rows.with_weight(rows.weight * weights[index].astype(rows.dtype))
 
     def _wrap_dataset(self, dataset, y, sample_weight):
         if self.class_weight is not None:

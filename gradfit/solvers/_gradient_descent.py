@@ -15,6 +15,12 @@ from gradfit._objective import Form, tensor_objective
 from gradfit.solvers._solver import Iteration, Solver
 
 
+_ALLOWED = (
+    "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', a solver from gradfit.solvers, or a Keras optimizer "
+    "such as 'sgd', 'adam', 'nadam'."
+)
+
+
 class DescentState(NamedTuple):
     """Parameters after the last update, and the loss and gradient last seen."""
 
@@ -97,12 +103,9 @@ class GradientDescent(Solver):
         try:
             found = self.optimizer() if isinstance(self.optimizer, type) else keras.optimizers.get(self.optimizer)
         except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"solver={self.optimizer!r} is not known. Allowed: 'auto', 'exact', 'newton', 'lbfgs', "
-                "'proximal_newton', a solver from gradfit.solvers, or a Keras optimizer such as 'sgd', 'adam', 'nadam'."
-            ) from error
+            raise ValueError(f"solver={self.optimizer!r} is not known. {_ALLOWED}") from error
         if not isinstance(found, keras.optimizers.Optimizer):
-            raise ValueError(f"GradientDescent: optimizer={self.optimizer!r} is not a Keras optimizer.")
+            raise ValueError(f"solver={self.optimizer!r} is not known. {_ALLOWED}")
         config = found.get_config()
         if self.learning_rate is not None:
             rate = self.learning_rate
@@ -219,7 +222,7 @@ class BoundOptimizer:
 
     def save(self):
         """Return the optimizer's variables as NumPy arrays."""
-        return [np.array(v) for v in self._optimizer.variables]
+        return [v.numpy() for v in self._optimizer.variables]
 
     def load(self, rate, values):
         """Set the optimizer's variables, to those of a new optimizer if `values` is None."""

@@ -8,17 +8,19 @@ from typing import NamedTuple
 from gradfit.solvers._solver import SelfContained
 
 _JITTER = 1e-12
-_SHARPEN, _SHARPEST = 0.2, 1e-9  # factor from one smoothing to the next, and of the last to the first
+_NOISE = 1e-9  # relative noise of a sum of losses in float32
+_SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # factors from one width of the kinks to the next, and from the first to the last
 
 
 class NewtonState(NamedTuple):
-    """Parameters, what was evaluated there, the damping of the next step, and the smoothing of the loss's kinks."""
+    """Parameters, what was evaluated there, the what shortens the next step, and the width of the loss's kinks."""
 
     theta: object
     value: object
     gradient: object
     hessian: object
     damping: object
+    shortening: object
     width: object
     unfinished: object
     stalled: object
@@ -27,9 +29,10 @@ class NewtonState(NamedTuple):
 
 
 class TrustRegion(SelfContained):
-    """Steps to the minimizer of a damped quadratic model; damping grows until the objective falls as predicted.
+    """Steps towards the minimizer of a quadratic model, shortened until the objective falls.
 
-    The damping is Levenberg's form of a trust region, in coordinates that give the Hessian a unit diagonal.
+    Where no step that way helps, the model is damped: Levenberg's form of a trust region, in coordinates that
+    give the Hessian a unit diagonal.
     """
 
     default_max_iter = 200
@@ -43,72 +46,83 @@ class TrustRegion(SelfContained):
         import tensorflow as tf
 
         new = objective.evaluate(start.theta, "hessian")
-        zero = tf.constant(0.0, tf.float64)
+        zero, one = tf.constant(0.0, tf.float64), tf.constant(1.0, tf.float64)
         width = zero if objective.smoothing is None else objective.smoothing
         return NewtonState(
-            start.theta, *new, zero, width, width > 0.0, tf.constant(False), zero + 1.0, tf.constant(0, tf.int64)
+            start.theta, *new, zero, one, width, width > 0.0, tf.constant(False), one, tf.constant(0, tf.int64)
         )  # fmt: skip
 
     def step(self, objective, state):
         """Try one step; keep it if the objective falls. Where the loss has kinks, sharpen them as soon as possible."""
         import tensorflow as tf
 
-        sharpest = objective.smoothing
-        objective = objective.smoothed(state.width)
+        blunt = objective.smoothed(state.width)
         diagonal = tf.linalg.diag_part(state.hessian)
         metric = tf.where(diagonal > 0.0, diagonal, 1.0)
         damped = state.hessian + tf.linalg.diag((state.damping + _JITTER) * metric)
-        trial = self.minimize_model(objective, state.theta, state.gradient, damped)
-        solved = tf.reduce_all(tf.math.is_finite(trial))
-        trial = tf.where(solved, trial, state.theta)
-        new = objective.evaluate(trial, "hessian")
-        accepted, trusted = self._judge(objective, state, trial, new, solved)
-        calmer = tf.where(state.damping > 1e-6, state.damping / 8.0, 0.0)
-        bolder = tf.where(trusted, calmer, state.damping)
-        damping = tf.where(accepted, bolder, tf.maximum(8.0 * state.damping, 1e-3))
+        target = self.minimize_model(objective, state.theta, state.gradient, damped)
+        solved = tf.reduce_all(tf.math.is_finite(target))
+        move = tf.where(solved, target, state.theta) - state.theta
+        width, sharpens, at_last = _sharpened(objective, state, self._predicted(objective, state, state.theta + move))
+        trial = state.theta + tf.where(sharpens, tf.ones_like(state.shortening), state.shortening) * move
+        new = objective.smoothed(width).evaluate(trial, "hessian")
+        finite = solved & tf.math.is_finite(new.value) & tf.reduce_all(tf.math.is_finite(new.gradient))
+        accepted = finite & (sharpens | self._lowers(blunt, state, trial, new))
         theta, value, gradient, hessian = (
             tf.where(accepted, n, o) for n, o in zip((trial, *new), state[:4], strict=True)
         )
-        state = state._replace(
-            theta=theta, value=value, gradient=gradient, hessian=hessian, damping=damping, stalled=damping > 1e12,
-            passes=state.passes + 1.0, updates=state.updates + 1,
+        shortening, damping = _next_step_length(state, accepted, solved)
+        return state._replace(
+            theta=theta, value=value, gradient=gradient, hessian=hessian, damping=damping, shortening=shortening,
+            width=tf.where(accepted, width, state.width), unfinished=~accepted | sharpens | ~at_last,
+            stalled=damping > 1e12, passes=state.passes + 1.0, updates=state.updates + 1,
         )  # fmt: skip
-        return state if sharpest is None else _sharpen(objective, state, accepted & trusted, sharpest)
 
-    def _judge(self, objective, state, trial, new, solved):
-        """Return whether the step lowers the objective (or, at the rounding floor, the gradient), and as predicted."""
+    def _predicted(self, objective, state, trial):
+        """Return by how much the model says that the objective falls."""
         import tensorflow as tf
 
         move = trial - state.theta
-        l1 = tf.convert_to_tensor(objective.numbers.l1, tf.float64)
-        predicted = -(
-            tf.tensordot(state.gradient, move, 1)
-            + 0.5 * tf.tensordot(move, tf.linalg.matvec(state.hessian, move), 1)
-            + tf.reduce_sum(l1 * (tf.abs(trial) - tf.abs(state.theta)))
-        )
-        actual = state.value - new.value
-        finite = solved & tf.math.is_finite(new.value) & tf.reduce_all(tf.math.is_finite(new.gradient))
-        noise = 1e-9 * tf.abs(state.value) + 1e-300
+        curved = 0.5 * tf.tensordot(move, tf.linalg.matvec(state.hessian, move), 1)
+        kinks = tf.reduce_sum(objective.numbers.l1 * (tf.abs(trial) - tf.abs(state.theta)))
+        return -(tf.tensordot(state.gradient, move, 1) + curved + kinks)
+
+    def _lowers(self, objective, state, trial, new):
+        """Return whether a trial lowers the objective or, at the rounding floor, the gradient."""
+        import tensorflow as tf
+
+        predicted, actual = self._predicted(objective, state, trial), state.value - new.value
+        level = tf.abs(actual) <= _NOISE * tf.abs(state.value)
         calmer = objective.stationarity(trial, new.gradient) < objective.stationarity(state.theta, state.gradient)
-        lowers = ((predicted > 0.0) & (actual >= 1e-4 * predicted)) | ((tf.abs(actual) <= noise) & calmer)
-        return finite & lowers, actual >= 0.5 * predicted
+        return ((predicted > 0.0) & (actual >= 1e-4 * predicted)) | (level & calmer)
 
 
-def _sharpen(objective, state, ready, initial):
-    """Narrow the smoothing once the last step was as good as its model."""
+def _sharpened(objective, state, predicted):
+    """Return the next width of the kinks, whether it is narrower (Newton has all but converged), and whether none is left.
+
+    The barrier that rounds the kinks is self-concordant, so the fall that the model predicts, in units of the
+    width, tells how close the minimizer is.
+    """
     import tensorflow as tf
 
-    width = tf.where(ready, tf.maximum(_SHARPEN * state.width, _SHARPEST * initial), state.width)
-    narrowed = width < state.width
+    if objective.smoothing is None:
+        return state.width, tf.constant(False), tf.constant(True)
+    last = _LAST_WIDTH * objective.smoothing
+    near = predicted * objective.numbers.total_weight <= 0.05 * state.width
+    at_last = state.width <= 1.001 * last
+    sharpens = near & ~at_last
+    return tf.where(sharpens, tf.maximum(_SHARPEN * state.width, last), state.width), sharpens, at_last
 
-    def evaluate():
-        return tuple(objective.smoothed(width).evaluate(state.theta, "hessian"))
 
-    value, gradient, hessian = tf.cond(narrowed, evaluate, lambda: (state.value, state.gradient, state.hessian))
-    return state._replace(
-        value=value, gradient=gradient, hessian=hessian, width=width, unfinished=width > _SHARPEST * initial,
-        passes=state.passes + tf.cast(narrowed, tf.float64),
-    )  # fmt: skip
+def _next_step_length(state, accepted, solved):
+    """Return the next shortening of the step and damping of the model: shorten first, damp where that does not help."""
+    import tensorflow as tf
+
+    exhausted = (state.shortening < 1e-2) | ~solved
+    shorter = tf.where(exhausted, tf.ones_like(state.shortening), 0.4 * state.shortening)
+    stronger = tf.where(exhausted, tf.maximum(16.0 * state.damping, 1e-4), state.damping)
+    calmer = tf.where(state.damping > 1e-6, state.damping / 16.0, 0.0)
+    return tf.where(accepted, tf.minimum(4.0 * state.shortening, 1.0), shorter), tf.where(accepted, calmer, stronger)
 
 
 class Newton(TrustRegion):
