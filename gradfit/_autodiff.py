@@ -56,7 +56,8 @@ def probe(loss, dtype: str) -> None:
     except Exception as error:
         raise ValueError(
             f"loss={loss!r} failed on three probe rows with {type(error).__name__}: {error}. It is called as "
-            "loss(y, raw) with two tensors of shape (n,) and must use TensorFlow operations only."
+            f"loss(y, raw) with two {dtype} tensors of shape (n,), must use TensorFlow operations only, and takes numbers as "
+            "Python floats or tf.cast(..., y.dtype)."
         ) from error
     if rows.shape != (3,):
         raise ValueError(

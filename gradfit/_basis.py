@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from fractions import Fraction
 
 import numpy as np
@@ -85,7 +86,7 @@ class Chebyshev:
         out = np.linalg.solve(matrix, np.column_stack([intercept, coef]).T).T
         return out[:, 1:], out[:, 0]
 
-    @property
+    @cached_property
     def _expansion(self):
         """Entries (monomial, basis function, value as a pair) of the matrix that maps coefficients; 0 is the constant."""
         place = {tuple(power): i + 1 for i, power in enumerate(self.powers.tolist())}

@@ -154,6 +154,8 @@ class _Runner:
     def result(self, solver, max_iter, tol) -> SolveResult:
         """Return where the minimization ended."""
         state, error = self.progress.state, float(self.progress.error)
+        if not self.values:  # the start was the answer; reading it counts as an iteration
+            self.values, self.path = [float(state.value)], [state.theta.numpy()] * self.record
         nonfinite = int(self.progress.status) == NONFINITE
         theta = (self.progress.best_theta if nonfinite else state.theta).numpy()
         eps = float(np.finfo(self.objective.rows.dtype).eps)
@@ -221,20 +223,23 @@ def _iterate(solver, objective, progress: Progress, tol, limit, record):
     """Run up to `limit` iterations; return the progress and the history of values, errors [and parameters]."""
     import tensorflow as tf
 
-    kinds = (tf.float64,) * (3 if record else 2)
-    history = tuple(tf.TensorArray(kind, size=0, dynamic_size=True, clear_after_read=False) for kind in kinds)
+    history = tuple(tf.TensorArray(tf.float64, size=1, dynamic_size=True) for _ in range(3 if record else 2))
+
+    def write(i, progress, history):
+        entries = (progress.state.value, progress.error, progress.state.theta)
+        return (h.write(i, entry) for h, entry in zip(history, entries, strict=False))
 
     def go_on(i, progress, *history):
         return (i < limit) & (progress.status == RUNNING)
 
     def body(i, progress, *history):
         progress = _judge(solver, objective, solver.step(objective, progress.state), progress, tol)
-        entries = (progress.state.value, progress.error, progress.state.theta)
-        return (i + 1, progress, *(h.write(i, e) for h, e in zip(history, entries, strict=False)))
+        return (i + 1, progress, *write(i + 1, progress, history))
 
     progress = _judge(solver, objective, progress.state, progress, tol, fresh=True)
-    _, progress, *history = tf.while_loop(go_on, body, (tf.constant(0), progress, *history))
-    return progress, tuple(h.stack() for h in history)
+    start = (tf.constant(0), progress, *write(0, progress, history))
+    _, progress, *history = tf.while_loop(go_on, body, start)
+    return progress, tuple(h.stack()[1:] for h in history)
 
 
 def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Progress:
@@ -246,7 +251,8 @@ def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Prog
     margin = 4 * np.finfo(np.float64).eps * tf.abs(state.value)
     progressed = (state.value < before.best_value - margin) | (error < 0.9 * before.best_error)
     unfinished = getattr(state, "unfinished", tf.constant(False))
-    idle = before.idle if fresh else tf.where(progressed | unfinished, 0, before.idle + 1)
+    excused = progressed | unfinished | getattr(state, "searching", tf.constant(False))
+    idle = before.idle if fresh else tf.where(excused, 0, before.idle + 1)
     stopped = state.stalled | ((idle >= _IDLE_LIMIT) if solver.is_monotone else tf.constant(False))
     status = tf.where(stopped & (tol > 0.0), STALLED, RUNNING)
     status = tf.where((error <= tol) & (tol > 0.0) & ~unfinished & (not fresh or solver.is_monotone), CONVERGED, status)

@@ -39,11 +39,11 @@ class Scaling:
         return out
 
     def to_user(self, theta, fit_intercept: bool):
-        """Map (n_outputs, p [+ 1]) standardized parameters to coefficients (n_outputs, p) and intercepts."""
-        coef = theta[:, : len(self.scale)] / self.scale
+        """Map (..., n_outputs, p [+ 1]) standardized parameters to coefficients (..., n_outputs, p) and intercepts."""
+        coef = theta[..., : len(self.scale)] / self.scale
         if not fit_intercept:
-            return coef, np.zeros(len(theta))
-        return coef, theta[:, -1] - coef @ self.shift
+            return coef, np.zeros(theta.shape[:-1])
+        return coef, theta[..., -1] - coef @ self.shift
 
     def from_user(self, coef, intercept, fit_intercept: bool):
         """Map coefficients and intercepts to standardized parameters."""

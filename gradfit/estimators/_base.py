@@ -23,7 +23,7 @@ from gradfit.solvers._choose import get_solver, stages
 from gradfit.solvers._held_out import HeldOut
 
 
-_BOOLEAN = ((bool, np.bool_), lambda v: True, "True or False")
+_BOOLEAN = ((bool, np.bool_), lambda v: True, "a bool")
 
 
 class LinearModel(BaseEstimator, ABC):
@@ -227,23 +227,27 @@ class LinearModel(BaseEstimator, ABC):
         self.device_ = device
         for name in ("coef_path_", "intercept_path_"):
             self.__dict__.pop(name, None)
-        if self.record_path and all(r.path for r in results):
-            self._set_path(rows.scaling, results)
+        if self.record_path:
+            self._set_path(rows.scaling, results, coef, intercept)
         _result.warn_unless_silent(type(self).__name__, result)
         return self
 
     def _set_coefficients(self, coef, intercept) -> None:
         self.coef_, self.intercept_ = coef, intercept
 
-    def _set_path(self, scaling, results) -> None:
-        paths = _padded([np.asarray(r.path).reshape(len(r.path), self._n_outputs(), -1) for r in results])
-        path = np.concatenate(list(paths), axis=1)
-        mapped = [self._to_reported(*scaling.to_user(theta, self.fit_intercept)) for theta in path]
-        self.coef_path_ = self._shape_like_fit(np.array([coef for coef, _ in mapped]))
-        self.intercept_path_ = self._shape_like_fit(np.array([intercept for _, intercept in mapped]))
+    def _set_path(self, scaling, results, coef, intercept) -> None:
+        if all(r.path for r in results):
+            paths = _padded([np.reshape(r.path, (len(r.path), self._n_outputs(), -1)) for r in results])
+            coef, intercept = scaling.to_user(np.concatenate(list(paths), axis=1), self.fit_intercept)
+        else:  # solved without iterations
+            coef, intercept = coef[None], intercept[None]
+        coef, intercept = self._path_to_reported(coef, intercept)
+        dtype = self.coef_.dtype
+        self.coef_path_ = (coef[:, 0] if self.coef_.ndim == 1 else coef).astype(dtype)
+        self.intercept_path_ = (intercept[:, 0] if self.coef_.ndim == 1 else intercept).astype(dtype)
 
-    def _shape_like_fit(self, path):
-        return path[:, 0] if self.coef_.ndim == 1 else path
+    def _path_to_reported(self, coef, intercept):
+        return coef, intercept
 
     def _gradient_norm(self, objective, coef, results) -> float:
         penalty = self._get_penalty(objective.rows.total_weight)

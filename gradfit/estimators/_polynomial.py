@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from scipy.sparse import issparse
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.validation import check_is_fitted
@@ -105,6 +106,10 @@ verbose, record_path
 
     def _from_reported(self, coef, intercept):
         return self._basis.from_monomials(coef, intercept)
+
+    def _path_to_reported(self, coef, intercept):
+        mapped = [self._basis.to_monomials(*row) for row in zip(coef, intercept, strict=True)]
+        return tuple(np.stack(part) for part in zip(*mapped, strict=True))
 
     def _set_coefficients(self, coef, intercept):
         self._basis_coef, self._basis_intercept = coef, intercept

@@ -60,8 +60,8 @@ class GradientDescent(Solver):
 
     handles_streams = True
     remedies = {
-        "max_iter": "Raise max_iter, choose a larger learning_rate, or use solver='auto'.",
-        "nonfinite": "The steps are too long: lower learning_rate, or leave standardize=True.",
+        "max_iter": "Use solver='auto', raise max_iter, or take longer steps: solver=GradientDescent(..., learning_rate=...).",
+        "nonfinite": "The steps are too long: take shorter ones, solver=GradientDescent(..., learning_rate=...), or leave standardize=True.",
     }
 
     def __init__(

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from gradfit.solvers._solver import SelfContained
 
 _JITTER = 1e-12
+_MAX_REJECTIONS = 30
+_SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
 _NOISE = 1e-9  # relative noise of a sum of losses in float32
 _SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # factors from one width of the kinks to the next, and from the first to the last
 
@@ -23,9 +25,15 @@ class NewtonState(NamedTuple):
     shortening: object
     width: object
     unfinished: object
+    rejections: object
     stalled: object
     passes: object
     updates: object
+
+    @property
+    def searching(self):
+        """Whether the last step was refused, which says nothing about progress."""
+        return self.rejections > 0
 
 
 class TrustRegion(SelfContained):
@@ -49,7 +57,7 @@ class TrustRegion(SelfContained):
         zero, one = tf.constant(0.0, tf.float64), tf.constant(1.0, tf.float64)
         width = zero if objective.smoothing is None else objective.smoothing
         return NewtonState(
-            start.theta, *new, zero, one, width, width > 0.0, tf.constant(False), one, tf.constant(0, tf.int64)
+            start.theta, *new, zero, one, width, width > 0.0, tf.constant(0), tf.constant(False), one, tf.constant(0, tf.int64)
         )  # fmt: skip
 
     def step(self, objective, state):
@@ -71,11 +79,13 @@ class TrustRegion(SelfContained):
         theta, value, gradient, hessian = (
             tf.where(accepted, n, o) for n, o in zip((trial, *new), state[:4], strict=True)
         )
-        shortening, damping = _next_step_length(state, accepted, solved)
+        shortening, damping = _next_step_length(state, accepted, finite, move, new)
+        is_long = tf.reduce_max(tf.abs(move)) > _SHORT * tf.reduce_max(tf.abs(theta))
+        rejections = tf.where(accepted, 0, state.rejections + 1)
         return state._replace(
             theta=theta, value=value, gradient=gradient, hessian=hessian, damping=damping, shortening=shortening,
-            width=tf.where(accepted, width, state.width), unfinished=~accepted | sharpens | ~at_last,
-            stalled=damping > 1e12, passes=state.passes + 1.0, updates=state.updates + 1,
+            width=tf.where(accepted, width, state.width), unfinished=sharpens | ~at_last | (accepted & is_long),
+            rejections=rejections, stalled=rejections >= _MAX_REJECTIONS, passes=state.passes + 1.0, updates=state.updates + 1,
         )  # fmt: skip
 
     def _predicted(self, objective, state, trial):
@@ -114,15 +124,19 @@ def _sharpened(objective, state, predicted):
     return tf.where(sharpens, tf.maximum(_SHARPEN * state.width, last), state.width), sharpens, at_last
 
 
-def _next_step_length(state, accepted, solved):
+def _next_step_length(state, accepted, finite, move, new):
     """Return the next shortening of the step and damping of the model: shorten first, damp where that does not help."""
     import tensorflow as tf
 
-    exhausted = (state.shortening < 1e-2) | ~solved
-    shorter = tf.where(exhausted, tf.ones_like(state.shortening), 0.4 * state.shortening)
-    stronger = tf.where(exhausted, tf.maximum(16.0 * state.damping, 1e-4), state.damping)
+    slope, there = tf.tensordot(state.gradient, move, 1), tf.tensordot(new.gradient, move, 1)
+    secant = tf.where(finite & (there > slope), slope / tf.minimum(slope - there, -1e-300), 0.1)
+    shorter = tf.clip_by_value(secant, 0.02, 0.5) * state.shortening
+    exhausted = shorter < 1e-4
     calmer = tf.where(state.damping > 1e-6, state.damping / 16.0, 0.0)
-    return tf.where(accepted, tf.minimum(4.0 * state.shortening, 1.0), shorter), tf.where(accepted, calmer, stronger)
+    damping = tf.where(exhausted, tf.maximum(16.0 * state.damping, 1e-4), state.damping)
+    shortening = tf.where(exhausted, tf.ones_like(shorter), shorter)
+    longer = tf.minimum(8.0 * state.shortening, 1.0)
+    return tf.where(accepted, longer, shortening), tf.where(accepted, calmer, damping)
 
 
 class Newton(TrustRegion):
