@@ -120,7 +120,7 @@ class _Runner:
 
     def _first_chunk(self) -> int:
         rows = self.objective.rows
-        if self.resident is None or self.monitor is not None:
+        if self.resident is None or self.monitor is not None or self.iteration.in_batches(rows):
             return 1
         traffic = 4 * rows.n_rows * (rows.n_features + 8) * rows.dtype.itemsize
         return int(np.clip(_FIRST_CHUNK_BYTES / traffic, 1, 4000))
@@ -151,13 +151,29 @@ class _Runner:
             self.progress = self.progress._replace(state=state, status=tf.constant(EARLY_STOPPED))
         return int(self.progress.status) != RUNNING
 
+    def _evaluate_end(self):
+        """Go back to the best finite point if need be, and evaluate where the state holds no value of its own point."""
+        progress, status = self.progress, int(self.progress.status)
+        state = progress.state
+        if status == NONFINITE:
+            state = state._replace(theta=progress.best_theta)
+        elif status != EARLY_STOPPED and not self.iteration.in_batches(self.objective.rows):
+            return
+        if not self.objective.rows.is_endless:
+            value, gradient, _ = self.objective.evaluate(state.theta)
+            state = state._replace(value=value, gradient=gradient, passes=state.passes + 1.0)
+        error = _error(self.objective, state, progress.slope_scale)
+        if status == CONVERGED and not bool(error <= self.tol):  # the batches' mean gradient was not the whole one
+            status = RUNNING
+        self.progress = progress._replace(state=state, error=error, status=status)
+
     def result(self, solver, max_iter, tol) -> SolveResult:
         """Return where the minimization ended."""
+        self._evaluate_end()
         state, error = self.progress.state, float(self.progress.error)
         if not self.values:  # the start was the answer; reading it counts as an iteration
             self.values, self.path = [float(state.value)], [state.theta.numpy()] * self.record
-        nonfinite = int(self.progress.status) == NONFINITE
-        theta = (self.progress.best_theta if nonfinite else state.theta).numpy()
+        theta = state.theta.numpy()
         eps = float(np.finfo(self.objective.rows.dtype).eps)
         stiffness = float(np.abs(state.hessian.numpy()).max()) if hasattr(state, "hessian") else 1.0
         floor = _FLOOR_ULPS * eps * (1.0 + stiffness * np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300))

@@ -58,12 +58,13 @@ class HostRows(ABC):
     is_endless = False
     comes_in_batches = False
     can_center = True
-    y = None
+    n_targets: int | None = None  # None for a 1-D target
 
     def __init__(self, n_features: int, dtype, scaling: Scaling | None = None):
         self.n_features = n_features
         self.dtype = np.dtype(dtype)
         self.scaling = scaling or Scaling.identity(n_features)
+        self._resident = None
 
     @abstractmethod
     def blocks(self):
@@ -72,7 +73,7 @@ class HostRows(ABC):
     def standardized(self, scaling: Scaling):
         """Return the same rows seen through a scaling."""
         out = copy.copy(self)
-        out.scaling = scaling
+        out.scaling, out._resident = scaling, None
         return out
 
     def standardized_blocks(self):
@@ -120,6 +121,7 @@ class ArrayRows(HostRows):
     def __init__(self, X, y, weight, scaling=None):
         super().__init__(X.shape[1], X.dtype, scaling)
         self.X, self.y, self.weight = X, y, weight
+        self.n_targets = None if y.ndim == 1 else y.shape[1]
         self.can_center = not sparse.issparse(X)
         self.n_rows = X.shape[0]
         self.total_weight = float(np.sum(weight, dtype=np.float64))
@@ -144,14 +146,24 @@ class ArrayRows(HostRows):
             merged.add(self.X[start : start + step], self.weight[start : start + step])
         return merged.mean, merged.variance
 
+    def standing_for(self, total_weight: float):
+        """Return the same rows as the summary of rows of this total weight."""
+        out = copy.copy(self)
+        out.total_weight = total_weight
+        return out
+
     def with_weight(self, weight):
         """Return the same rows with other weights."""
         return ArrayRows(self.X, self.y, weight, self.scaling)
 
-    def with_target(self, y):
-        """Return the same rows with another target."""
+    def target(self, k: int):
+        """Return the same rows with only the k-th target."""
         out = copy.copy(self)
-        out.y = y
+        out.y, out.n_targets = np.ascontiguousarray(self.y[:, k]), None
+        if self._resident is not None:
+            import tensorflow as tf
+
+            out._resident = self._resident._replace(y=tf.convert_to_tensor(out.y))
         return out
 
     def take(self, index):
@@ -181,6 +193,11 @@ class ArrayRows(HostRows):
 
     def resident(self):
         """Return all rows as tensors, standardized, unless they live in a file or would crowd the memory."""
+        if self._resident is None:
+            self._resident = self._to_device()
+        return self._resident
+
+    def _to_device(self):
         import tensorflow as tf
 
         if _is_mapped(self.X):
@@ -232,6 +249,7 @@ class DatasetRows(HostRows):
         if x is None:
             raise ValueError("X: the tf.data.Dataset yields no batch; at least one is needed.")
         super().__init__(x.shape[1], x.dtype, scaling)
+        self.n_targets = None if self.first_y.ndim == 1 else self.first_y.shape[1]
         self.first_x, self._stream = x, None
         self.n_rows, self.total_weight = len(x), float(np.sum(self.first_weight, dtype=np.float64))
 
@@ -271,6 +289,13 @@ class DatasetRows(HostRows):
             self.n_rows += len(x)
         self.total_weight = merged.total_weight
         return merged.mean, merged.variance
+
+    def target(self, k: int):
+        """Return the same rows with only the k-th target."""
+        out = copy.copy(self)
+        out.encode = lambda y, dtype: self.encode(y, dtype)[:, k]
+        out.first_y, out.n_targets = self.first_y[:, k], None
+        return out
 
     def target_sample(self):
         """Return the targets and weights of the first batch."""

@@ -7,6 +7,7 @@ of `Loss` with an expression, or simply a function ``loss(y, raw)`` in TensorFlo
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from numbers import Real
 
@@ -59,6 +60,10 @@ class Loss(BaseEstimator, ABC):
     def baseline(self, y, sample_weight, n_outputs: int = 1):
         """Return the constant linear predictor that minimizes the loss, in NumPy, or None to have it searched for."""
         return None
+
+    def easier(self, spread: float) -> list[dict[str, float]]:
+        """Return numbers for easier losses to solve first, given the spread of y; each is the next one's start."""
+        return []
 
     def check_target(self, y) -> None:
         """Raise ValueError where a target lies outside the loss's range."""
@@ -127,6 +132,11 @@ class Huber(Loss):
 
         clipped = tf.clip_by_value(y - raw, -self.epsilon, self.epsilon)
         return clipped * (y - raw - 0.5 * clipped)
+
+    def easier(self, spread):
+        """Return wider and wider bands in reverse: where few rows lie in the band there is little curvature."""
+        count = max(0, math.ceil(math.log(spread / self.epsilon, 4.0))) if spread > 0 else 0
+        return [{"epsilon": self.epsilon * 4.0**k} for k in range(count, 0, -1)]
 
     def baseline(self, y, sample_weight, n_outputs=1):
         """Return the weighted median, near enough to start from."""
@@ -327,7 +337,9 @@ def _pinball(residual, quantile, smoothing):
     """
     import tensorflow as tf
 
+    tiny = residual.dtype.as_numpy_dtype(np.finfo(residual.dtype.as_numpy_dtype).tiny)
     width = tf.cast(smoothing, residual.dtype)
-    root = tf.sqrt(residual**2 + 4.0 * width**2 + 1e-30)
+    root = tf.sqrt(residual**2 + 4.0 * width**2 + tiny)
     above, below = 0.5 * (root + residual) + width, 0.5 * (root - residual) + width
-    return quantile * above + (1.0 - quantile) * below - width * tf.math.log(above * below + 1e-30)
+    barrier = tf.math.log(above + tiny) + tf.math.log(below + tiny)
+    return quantile * above + (1.0 - quantile) * below - width * barrier

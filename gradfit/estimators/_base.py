@@ -144,30 +144,30 @@ class LinearModel(BaseEstimator, ABC):
     def _minimize(self, objective, coef_init, intercept_init):
         """Return coefficients and intercepts, one row an output, and one result a target."""
         solver = get_solver(self.solver, objective)
+        start = self._start(objective, coef_init, intercept_init)
         if isinstance(solver, Exact):
             coef, intercept, result = solver.solve(objective)
             return coef, intercept, [result]
-        return self._run_targets(solver, objective, self._start(objective, coef_init, intercept_init))
+        return self._run_targets(solver, objective, start)
 
     def _run_targets(self, solver, objective, start, memories=None, **limits):
         """Minimize for every target over the same rows."""
-        y = objective.rows.y
-        columns = [y] if y is None or y.ndim == 1 else list(y.T)
-        starts = [None] * len(columns) if start is None else np.split(start, len(columns))
+        rows = objective.rows
+        targets = [rows] if rows.n_targets is None else [rows.target(k) for k in range(rows.n_targets)]
+        starts = [None] * len(targets) if start is None else np.split(start, len(targets))
         results = []
-        for k, column in enumerate(columns):
-            target = objective if y is None or y.ndim == 1 else objective.on(objective.rows.with_target(column))
+        for k, target in enumerate(objective.on(rows) for rows in targets):
             memory = None if memories is None else memories[k]
             results.append(self._run_stages(solver, target, starts[k], memory=memory, **limits))
         theta = np.concatenate([r.theta.reshape(self._n_outputs(), -1) for r in results])
-        return *objective.rows.scaling.to_user(theta, self.fit_intercept), results
+        return *rows.scaling.to_user(theta, objective.form.fit_intercept), results
 
     def _run_stages(self, solver, objective, start, *, max_iter=None, tol=None, memory=None) -> _result.SolveResult:
         """Run the stages of a strategy for one target."""
         baseline = _baseline(objective, self._n_outputs())
         if start is None:
             start = np.zeros((self._n_outputs(), objective.size // self._n_outputs()))
-            if self.fit_intercept and self.standardize:
+            if objective.form.fit_intercept and self.standardize:
                 start[:, -1] = baseline
         theta, random_state = np.ravel(start), check_random_state(self.random_state)
         objective, monitor = HeldOut.split(solver, objective, random_state)
@@ -200,16 +200,11 @@ class LinearModel(BaseEstimator, ABC):
             if not (self.warm_start and hasattr(self, "coef_")):
                 return None
             coef_init, intercept_init = self.coef_, self.intercept_
-        n_rows = self._n_outputs() * (1 if objective.rows.y is None or objective.rows.y.ndim == 1 else objective.rows.y.shape[1])
+        n_rows = self._n_outputs() * (objective.rows.n_targets or 1)
         shape = (n_rows, objective.rows.n_features)
-        coef = np.zeros(shape) if coef_init is None else np.asarray(coef_init, np.float64)
-        intercept = np.zeros(n_rows) if intercept_init is None else np.asarray(intercept_init, np.float64)
-        if coef.size != shape[0] * shape[1] or intercept.size not in (1, n_rows):
-            raise ValueError(
-                f"coef_init, intercept_init: shapes {coef.shape} and {intercept.shape} do not fit the {shape} "
-                "coefficients of this fit."
-            )
-        coef, intercept = self._from_reported(coef.reshape(shape), np.broadcast_to(intercept.ravel(), n_rows))
+        coef = _initial("coef_init", coef_init, shape)
+        intercept = _initial("intercept_init", intercept_init, (n_rows,))
+        coef, intercept = self._from_reported(coef, intercept)
         return objective.rows.scaling.from_user(coef, intercept, self.fit_intercept)
 
     def _publish(self, objective, coef, intercept, results, device, passes_for_scaling=1):
@@ -283,3 +278,11 @@ def _baseline(objective, n_outputs: int):
         return np.broadcast_to(np.asarray(known, np.float64), n_outputs)
     nothing = objective.intercept_only(ArrayRows(np.zeros((len(y), 0), objective.rows.dtype), y, weight))
     return minimize(Newton(), nothing, np.zeros(1), max_iter=50, tol=1e-3).theta
+
+
+def _initial(name, value, shape):
+    """Return an initial value as float64 of this shape; None is zero."""
+    array = np.zeros(shape) if value is None else np.asarray(value, np.float64)
+    if array.size != np.prod(shape) or not np.isfinite(array).all():
+        raise ValueError(f"{name}: got shape {array.shape} or values that are not finite; it must be finite, of shape {shape}.")
+    return array.reshape(shape)

@@ -163,7 +163,7 @@ class LogisticRegression(ClassifierMixin, PartialFit, LinearModel):
 
     def _wrap(self, X, y, sample_weight, reset=True):
         rows = super()._wrap(X, y, sample_weight, reset=reset)
-        if self.class_weight is None or rows.y is None:
+        if self.class_weight is None or rows.comes_in_batches:
             return rows
         index = rows.y.astype(int)
         weights = compute_class_weight(
@@ -202,7 +202,7 @@ class LogisticRegression(ClassifierMixin, PartialFit, LinearModel):
 
     def _is_separated(self, objective, coef, intercept) -> bool:
         """Return whether every row of positive weight lies on its own class's side, so that no finite optimum exists."""
-        if objective.rows.y is None:
+        if objective.rows.comes_in_batches:
             return False
         for x, y, weight in objective.rows.blocks():
             raw, y = (x @ coef.T + intercept)[weight > 0], y[weight > 0].astype(int)

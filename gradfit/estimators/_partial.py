@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from gradfit._objective import Objective
+from gradfit._rows import ArrayRows
 from gradfit._scaling import Scaling
 from gradfit.devices import on_device
 from gradfit.solvers import Exact, GradientDescent
@@ -57,32 +61,40 @@ class PartialFit:
                 chunks = Chunks(self._scaling(rows))
             rows = rows.standardized(chunks.scaling)
             objective = self._compose(rows)
-            exact = objective.loss.quadratic and self.solver in ("auto", "exact") and not objective.has_l1
-            (self._add_exactly if exact or isinstance(self.solver, Exact) else self._descend)(chunks, objective, device)
-        self._chunks = chunks
-        return self
+            if objective.loss.quadratic and not isinstance(self.solver, GradientDescent):
+                coef, intercept, results = self._add_exactly(chunks, objective)
+            else:
+                coef, intercept, results = self._descend(chunks, objective)
+            for result in results:
+                result.n_passes = 1.0
+            self._chunks = chunks
+            return self._publish(objective, coef, intercept, results, device, passes_for_scaling=0)
 
-    def _add_exactly(self, chunks, objective, device):
-        get_solver("exact", objective)
+    def _add_exactly(self, chunks, objective):
+        solver = get_solver(self.solver, objective)
         chunks.sums = add_rows(objective, chunks.sums)
         chunks.total_weight += objective.rows.total_weight
-        coef, intercept, result = solve_sums(objective, chunks.sums, chunks.total_weight)
-        self._publish(objective, coef, intercept, [result], device, passes_for_scaling=0)
-
-    def _descend(self, chunks, objective, device):
-        solver = self.solver
-        if not isinstance(solver, GradientDescent):
-            found = get_solver(GradientDescent() if solver in ("auto", "newton", "lbfgs") else solver, objective)
-            solver = found if isinstance(found, GradientDescent) else GradientDescent()
-        if solver.batch_size is None:
-            solver = GradientDescent(solver.optimizer, learning_rate=solver.learning_rate, batch_size=_BATCH_SIZE)
-        start = self._start(objective, *((self.coef_, self.intercept_) if hasattr(self, "coef_") else (None, None)))
-        coef, intercept, results = self._run_targets(
-            solver, objective, start, max_iter=1, tol=0.0, memories=chunks.memory
-        )
-        chunks.memory = [r.memory for r in results]
+        if isinstance(solver, Exact):
+            coef, intercept, result = solve_sums(objective, chunks.sums, chunks.total_weight)
+            return coef, intercept, [result]
+        x, y, mean = chunks.sums.equivalent_rows(self.fit_intercept)
+        rows = ArrayRows(x, y, np.ones(len(x))).standing_for(chunks.total_weight)
+        ridge = self._get_penalty(chunks.total_weight)
+        variance = np.sum(x**2, axis=0) / chunks.total_weight
+        scaling = Scaling.from_moments(np.zeros(x.shape[1]), variance, False, ridge.alpha * (1.0 - ridge.l1_ratio))
+        summary = Objective.compose(objective.loss, rows.standardized(scaling), ridge, fit_intercept=False)
+        coef, _, results = self._run_targets(solver, summary, None)
         for result in results:
-            result.n_passes = 1.0
-        self._publish(objective, coef, intercept, results, device, passes_for_scaling=0)
+            result.gradient = np.pad(result.gradient, (0, int(self.fit_intercept)))
+        return coef, mean[x.shape[1] :] - coef @ mean[: x.shape[1]], results
 
-
+    def _descend(self, chunks, objective):
+        solver = get_solver(self.solver, objective)
+        if not isinstance(solver, GradientDescent):
+            solver = get_solver(GradientDescent(), objective)
+        if solver.batch_size is None:
+            solver.set_params(batch_size=_BATCH_SIZE)
+        start = self._start(objective, *((self.coef_, self.intercept_) if hasattr(self, "_chunks") else (None, None)))
+        coef, intercept, results = self._run_targets(solver, objective, start, max_iter=1, tol=0.0, memories=chunks.memory)
+        chunks.memory = [r.memory for r in results]
+        return coef, intercept, results

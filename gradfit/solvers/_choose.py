@@ -21,6 +21,7 @@ _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
 _SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 20_000, 20
 _WORTH_SAMPLING = 3  # sample only where all rows are that many times more
 _SAMPLE_TOL = 1e-3
+_ROUGH_TOL = 1e-2  # of stages that only lead up to the last
 _SMOOTHINGS = tuple(10.0**-k for k in range(1, 10))
 
 
@@ -96,35 +97,47 @@ def _check_fit(found, solver, objective):
 
 def stages(solver: Solver, objective, tol: float, random_state) -> list[Stage]:
     """Return the stages in which a solver minimizes an objective, each starting where the last one ended."""
-    loss = objective.loss
-    if loss.piecewise_linear and not isinstance(solver, GradientDescent):
-        return _smoothed(solver, objective, tol)
-    if not isinstance(solver, LBFGS):
+    if isinstance(solver, GradientDescent):
         return [Stage(solver, objective, tol)]
-    if objective.rows.n_features > _MAX_CURVATURE:
+    spread = _spread(objective)
+    if objective.loss.piecewise_linear:
+        return _smoothed(solver, objective, tol, spread)
+    easier = [objective.with_loss(**numbers) for numbers in objective.loss.easier(spread)]
+    rough = [stage for o in easier for stage in _one_loss(solver, o, max(tol, _ROUGH_TOL), random_state)]
+    return rough + _one_loss(solver, objective, tol, random_state)
+
+
+def _one_loss(solver, objective, tol, random_state):
+    """Return the stages for one smooth loss: L-BFGS starts from a sample, and from its curvature."""
+    if not isinstance(solver, LBFGS) or objective.rows.n_features > _MAX_CURVATURE:
         return [Stage(solver, objective, tol)]
     sampled = _worth_sampling(objective)
     sample = objective.subsample(_sample_size(objective), random_state) if sampled else objective
     out = [Stage(solver, objective, tol, (sample, "blocks"))]
     if sampled:
-        first = LBFGS() if loss.per_class else Newton()
-        before = (sample, "blocks") if loss.per_class else ()
+        first = LBFGS() if objective.loss.per_class else Newton()
+        before = (sample, "blocks") if objective.loss.per_class else ()
         out.insert(0, Stage(first, sample, max(tol, _SAMPLE_TOL), before, is_final=False))
     return out
 
 
-def _smoothed(solver, objective, tol):
-    """Drive the width of the rounded kink to zero, from the spread of the targets down."""
+def _spread(objective) -> float:
+    """Return the standard deviation of a sample of the targets, or 1 if they are all equal."""
+    if objective.loss.per_class:
+        return 1.0
     y, weight = objective.rows.target_sample()
-    spread = float(np.sqrt(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))) or 1.0
+    center = np.average(y, weights=weight)
+    return float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
+
+
+def _smoothed(solver, objective, tol, spread):
+    """Round the kinks off. Newton's method sharpens them by itself; others get a few widths one after the other."""
     if isinstance(solver, TrustRegion):
         return [Stage(solver, objective.with_loss(smoothing=spread), tol)]
     narrowest = 64 * float(np.finfo(objective.rows.dtype).eps)
     widths = [w for w in _SMOOTHINGS if w >= narrowest]
-    rough = max(tol, 1e-3)
-    return [
-        Stage(solver, objective.with_loss(smoothing=w * spread), tol if w == widths[-1] else rough) for w in widths
-    ]
+    out = [Stage(solver, objective.with_loss(smoothing=w * spread), max(tol, _ROUGH_TOL)) for w in widths]
+    return [*out[:-1], out[-1]._replace(tol=tol)]
 
 
 def _sample_size(objective) -> int:

@@ -45,6 +45,23 @@ class NormalSums:
         out.sums = dd.add(self.sums, dd.gram(rows))
         return out
 
+    def equivalent_rows(self, fit_intercept: bool):
+        """Return few rows (r, p) and targets (r, t) with the same normal equations, and the means taken off all columns."""
+        matrix, mean = self._centered(fit_intercept)
+        p = self.n_features
+        power = np.ldexp(1.0, -np.frexp(np.sqrt(np.maximum(np.diagonal(matrix[0]), 0.0)))[1])
+        factor, _ = dd.cholesky(tuple(part * power[:, None] * power for part in matrix), (4 * self.eps) ** 2)
+        rows = factor[0] / power
+        return rows[:, :p], rows[:, p:], mean[0]
+
+    def _centered(self, fit_intercept: bool):
+        """Return the sums of products of features and targets about their means, and the means, as pairs."""
+        matrix, edge = (tuple(part[index] for part in self.sums) for index in (np.s_[1:, 1:], np.s_[0, 1:]))
+        if not fit_intercept:
+            return matrix, tuple(np.zeros_like(part) for part in edge)
+        mean = dd.divide(edge, tuple(np.full_like(edge[0], part[0, 0]) for part in self.sums))
+        return dd.subtract(matrix, dd.outer(mean, edge)), mean
+
     def solve(self, fit_intercept: bool, ridge):
         """Return coefficients (t, p), intercepts (t,), gradient and value of the sum of squares, rank, varying columns.
 
@@ -52,12 +69,7 @@ class NormalSums:
         case of rank deficiency the coefficients of smallest norm are given.
         """
         p = self.n_features
-        total = tuple(part[0, 0] for part in self.sums)
-        matrix = tuple(part[1:, 1:].copy() for part in self.sums)
-        edge = tuple(part[0, 1:] for part in self.sums)
-        if fit_intercept:
-            mean = dd.divide(edge, tuple(np.full_like(edge[0], part) for part in total))
-            matrix = dd.subtract(matrix, dd.outer(mean, edge))
+        matrix, mean = self._centered(fit_intercept)
         size = np.sqrt(np.diagonal(self.sums[0])[1 : p + 1])
         diagonal = np.diagonal(matrix[0])[:p]
         varies = diagonal > (8 * self.eps * size) ** 2

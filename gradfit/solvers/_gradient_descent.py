@@ -15,6 +15,7 @@ from gradfit._objective import Form, tensor_objective
 from gradfit.solvers._solver import Iteration, Solver
 
 
+_NOISE_ULPS = 4096
 _ALLOWED = (
     "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', a solver from gradfit.solvers, or a Keras optimizer "
     "such as 'sgd', 'adam', 'nadam'."
@@ -31,6 +32,7 @@ class DescentState(NamedTuple):
     passes: object
     updates: object
     seed: object
+    noise: object
 
 
 class GradientDescent(Solver):
@@ -61,7 +63,8 @@ class GradientDescent(Solver):
     handles_streams = True
     remedies = {
         "max_iter": "Use solver='auto', raise max_iter, or take longer steps: solver=GradientDescent(..., learning_rate=...).",
-        "nonfinite": "The steps are too long: take shorter ones, solver=GradientDescent(..., learning_rate=...), or leave standardize=True.",
+        "nonfinite": "The steps are too long: take shorter ones, solver=GradientDescent(..., learning_rate=...), leave standardize=True, "
+        "or check the loss for overflow.",
     }
 
     def __init__(
@@ -152,7 +155,7 @@ class Descent(Iteration):
         return self._memory
 
     def in_batches(self, rows) -> bool:
-        """Return whether an iteration makes several updates."""
+        """Return whether an iteration makes several updates, each from some of the rows."""
         return self.batch_size is not None or rows.comes_in_batches
 
     def init(self, objective, start):
@@ -161,16 +164,20 @@ class Descent(Iteration):
 
         zero, count = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
         if self.in_batches(objective.rows):
-            return DescentState(start.theta, zero, tf.ones_like(start.theta), tf.constant(False), zero, count, start.seed)
+            unknown = tf.ones_like(start.theta)
+            return DescentState(start.theta, zero, unknown, tf.constant(False), zero, count, start.seed, zero)
         value, gradient, _ = objective.evaluate(start.theta)
-        return DescentState(start.theta, value, gradient, tf.constant(False), zero + 1.0, count, start.seed)
+        noise = _NOISE_ULPS * np.finfo(np.float64).eps * tf.reduce_max(tf.abs(gradient))
+        return DescentState(start.theta, value, gradient, tf.constant(False), zero + 1.0, count, start.seed, noise)
 
     def step(self, objective, state):
         """Make one update with all rows, or one update per mini-batch of a pass."""
         import tensorflow as tf
 
         if not self.in_batches(objective.rows):
-            theta = self.optimizer.update(state.theta, state.gradient)
+            # Adam and its kin divide by the gradient's own size, and would blow rounding errors up to full steps.
+            gradient = tf.where(tf.abs(state.gradient) > state.noise, state.gradient, tf.zeros_like(state.gradient))
+            theta = self.optimizer.update(state.theta, gradient)
             value, gradient, _ = objective.evaluate(theta)
             return state._replace(
                 theta=theta, value=value, gradient=gradient, passes=state.passes + 1.0, updates=state.updates + 1

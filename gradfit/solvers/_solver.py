@@ -38,6 +38,10 @@ class Iteration(ABC):
 
     is_monotone = True
 
+    def in_batches(self, rows) -> bool:
+        """Return whether an iteration makes several updates, each from some of the rows."""
+        return False
+
     @abstractmethod
     def init(self, objective, start: Start):
         """Return the state at the starting parameters."""
