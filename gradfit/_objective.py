@@ -15,7 +15,8 @@ from gradfit import _autodiff
 from gradfit._penalty import ElasticNet, stationarity
 from gradfit._rows import TensorRows
 
-_SUM_ROWS = 8192  # float32 products are summed in float32 over this many rows, in float64 beyond
+_NOISE_ULPS = 8
+_SUM_ROWS = 32768  # float32 products are summed in float32 over this many rows, in float64 beyond
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,19 @@ class Objective:
         rows = self.rows.subsample(size, random_state)
         return self if rows.total_weight <= 0 else self.on(rows)
 
+    def centred(self, theta):
+        """Return theta, or a direction, without what a shift-invariant loss cannot see: the mean over the classes.
+
+        The L2 penalty is least there, so that the minimizer is in this subspace and solvers need not leave it.
+        """
+        if not self.form.loss_type.shift_invariant:
+            return theta
+        import tensorflow as tf
+
+        width = self.rows.n_features + int(self.form.fit_intercept)
+        blocks = tf.reshape(theta, [-1, width])
+        return tf.reshape(blocks - tf.reduce_mean(blocks, axis=0), [-1])
+
     def tensor_numbers(self) -> Numbers:
         """Return the numbers as float64 tensors."""
         import tensorflow as tf
@@ -264,6 +278,12 @@ class Objective:
         loss = self.form.loss(self.tensor_numbers().loss, dtype)
         _, first, second = (part.numpy().reshape(len(y), -1) for part in _autodiff.curvature(loss, flat, tf.zeros_like(flat)))
         return -first / second, second[:, 0]
+
+    def noise(self, value):
+        """Return by how much rounding may change the value; differences below it say nothing."""
+        import tensorflow as tf
+
+        return _NOISE_ULPS * np.finfo(self.rows.dtype).eps * tf.abs(value)
 
     def stationarity(self, theta, gradient):
         """Return the largest entry of the smallest subgradient."""

@@ -37,6 +37,18 @@ class TensorRows(NamedTuple):
 
     comes_in_batches = is_endless = False
 
+    @property
+    def n_features(self):
+        """Number of columns, a tensor."""
+        import tensorflow as tf
+
+        return tf.shape(self.x)[1]
+
+    @property
+    def dtype(self):
+        """The float type of the data."""
+        return self.x.dtype.as_numpy_dtype
+
     def fold(self, size, seed, update, carry, numbers):
         """Thread `carry` through ``update(x, y, weight, carry, numbers)`` over mini-batches of a fresh shuffle."""
         import tensorflow as tf
@@ -210,11 +222,13 @@ class ArrayRows(HostRows):
         elif X.nbytes > _physical_memory() // 3:
             return None
         else:
-            x = tf.convert_to_tensor(self._standardized_copy(X))
+            x = self._standardized_copy(X)
         return TensorRows(x, tf.convert_to_tensor(self.y), tf.convert_to_tensor(self.weight))
 
     def _standardized_copy(self, X):
-        """Return a 64-byte aligned standardized copy, which TensorFlow on the CPU takes without copying again."""
+        """Return a standardized copy as a tensor: written once, in a buffer aligned as TensorFlow wants it."""
+        import tensorflow as tf
+
         buffer = np.empty(X.nbytes + 64, np.uint8)
         start = -buffer.ctypes.data % 64
         out = buffer[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
@@ -224,7 +238,7 @@ class ArrayRows(HostRows):
             part = slice(start, start + step)
             np.subtract(X[part], shift, out=out[part])
             out[part] *= inverse
-        return out
+        return tf.identity(tf.experimental.dlpack.from_dlpack(out.__dlpack__()))
 
     def _sparse_tensor(self):
         import tensorflow as tf

@@ -39,6 +39,8 @@ class Loss(BaseEstimator, ABC):
         The expression is a stranger's: call it once on three rows before any work.
     per_class : bool
         `raw` has one column per class and `y` holds integer labels.
+    shift_invariant : bool
+        Adding one number to all classes' `raw` changes nothing.
     domain : dict
         Open interval of valid values of each constructor argument.
     """
@@ -46,6 +48,7 @@ class Loss(BaseEstimator, ABC):
     quadratic = False
     piecewise_linear = False
     per_class = False
+    shift_invariant = False
     needs_probe = False
     domain: dict[str, tuple[float, float]] = {}
 
@@ -254,7 +257,7 @@ class MultinomialLogLoss(Loss):
     [0.0]
     """
 
-    per_class = True
+    per_class = shift_invariant = True
 
     def __call__(self, y, raw):
         """Return the loss of every row."""

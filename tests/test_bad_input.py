@@ -318,6 +318,11 @@ TROUBLE = {
     "separation, three classes": (LogisticRegression(C=np.inf), X, THREE, "C"),
     "rank": (LinearRegression(), TWINS, z, "(?i)rank"),
     "rank, exact": (LinearRegression(solver="exact"), TWINS, z, "(?i)rank"),
+    "rank, newton": (LinearRegression(solver="newton"), TWINS, z, "(?i)rank"),
+    "rank, lbfgs": (LinearRegression(solver="lbfgs"), TWINS, z, "(?i)rank"),
+    "rank, huber": (LinearRegression("huber"), TWINS, z, "(?i)rank"),
+    "rank, quantile": (LinearRegression(losses.Quantile(0.3)), TWINS, z, "(?i)rank"),
+    "rank, logistic": (LogisticRegression(C=np.inf), TWINS, LABELS, "(?i)rank"),
     "rank, more features than rows": (LinearRegression(), X[:2], z[:2], "(?i)rank"),
     "rank, polynomial": (PolynomialRegression(9), np.round(X[:, :1]), z, "(?i)rank"),
     "two targets": (LinearRegression(solver="adam", max_iter=3), X, np.column_stack([z, z]), "max_iter"),
@@ -352,7 +357,7 @@ def test_the_best_finite_coefficients_are_kept(trouble):
     with pytest.warns(ConvergenceWarning):
         model.fit(features, y)
     if not callable(model.loss):
-        assert np.mean((y - model.predict(features)) ** 2) <= 1.01 * np.var(y)
+        assert np.mean((y - model.predict(features)) ** 2) <= 1.05 * np.var(y)  # a median fits a little worse than the mean
 
 
 def test_a_warning_points_at_the_users_line():

@@ -18,7 +18,7 @@ NAMED = {"exact": Exact, "newton": Newton, "lbfgs": LBFGS, "proximal_newton": Pr
 
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
-_SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 20_000, 20
+_SAMPLE_ROWS, _CURVATURE_ROWS, _SAMPLE_PER_FEATURE = 20_000, 4_000, 20
 _WORTH_SAMPLING = 3  # sample only where all rows are that many times more
 _SAMPLE_TOL = 1e-3
 _ROUGH_TOL = 1e-2  # of stages that only lead up to the last
@@ -111,14 +111,20 @@ def _one_loss(solver, objective, tol, random_state):
     """Return the stages for one smooth loss: L-BFGS starts from a sample, and from its curvature."""
     if not isinstance(solver, LBFGS) or objective.rows.n_features > _MAX_CURVATURE:
         return [Stage(solver, objective, tol)]
-    sampled = _worth_sampling(objective)
+    sampled, per_class = _worth_sampling(objective), objective.loss.per_class
     sample = objective.subsample(_sample_size(objective), random_state) if sampled else objective
-    out = [Stage(solver, objective, tol, (sample, "blocks"))]
+    curved = _curvature_rows(sample, random_state) if per_class else sample  # a block a class: that costs
+    out = [Stage(solver, objective, tol, (curved, "blocks"))]
     if sampled:
-        first = LBFGS() if objective.loss.per_class else Newton()
-        before = (sample, "blocks") if objective.loss.per_class else ()
-        out.insert(0, Stage(first, sample, max(tol, _SAMPLE_TOL), before, is_final=False))
+        start = Stage(LBFGS(), sample, max(tol, _SAMPLE_TOL), (curved, "blocks")) if per_class else None
+        start = start or Stage(Newton(), sample, max(tol, _SAMPLE_TOL))
+        out.insert(0, start._replace(is_final=False))
     return out
+
+
+def _curvature_rows(objective, random_state):
+    size = max(_CURVATURE_ROWS, _SAMPLE_PER_FEATURE * objective.rows.n_features)
+    return objective.subsample(size, random_state) if objective.rows.n_rows > size else objective
 
 
 def _spread(objective) -> float:
@@ -141,7 +147,8 @@ def _smoothed(solver, objective, tol, spread):
 
 
 def _sample_size(objective) -> int:
-    return max(_SAMPLE_ROWS, _SAMPLE_PER_FEATURE * objective.rows.n_features)
+    rows = _SAMPLE_ROWS // 2 if objective.loss.per_class else _SAMPLE_ROWS  # a pass costs more, so start with less
+    return max(rows, _SAMPLE_PER_FEATURE * objective.rows.n_features)
 
 
 def _worth_sampling(objective) -> bool:

@@ -8,7 +8,7 @@ from gradfit.solvers._newton import factorize
 from gradfit.solvers._solver import SelfContained
 
 _ARMIJO, _WOLFE = 1e-4, 0.9
-_MAX_TRIALS = 40
+_MAX_TRIALS = 20
 
 
 class LBFGSState(NamedTuple):
@@ -66,7 +66,7 @@ class LBFGS(SelfContained):
         """Evaluate the start and factor the curvature: (blocks, d, d) or, for many features, a diagonal (d,)."""
         import tensorflow as tf
 
-        theta, curvature = start.theta, start.curvature
+        theta, curvature = objective.centred(start.theta), start.curvature
         value, gradient, _ = objective.evaluate(theta)
         if isinstance(curvature, tuple):
             curvature = objective.evaluate(theta, "diagonal").curvature
@@ -84,7 +84,7 @@ class LBFGS(SelfContained):
         """Move along the quasi-Newton direction."""
         import tensorflow as tf
 
-        direction = -self._inverse_hessian(state, state.gradient)
+        direction = -self._inverse_hessian(objective, state, state.gradient)
         descent = tf.tensordot(state.gradient, direction, 1)
         trial = _line_search(objective, state, direction, descent)
         better = trial.done & tf.reduce_all(tf.math.is_finite(trial.theta))
@@ -109,7 +109,7 @@ class LBFGS(SelfContained):
             updates=state.updates + 1,
         )
 
-    def _inverse_hessian(self, state, vector):
+    def _inverse_hessian(self, objective, state, vector):
         """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
         import tensorflow as tf
 
@@ -119,29 +119,30 @@ class LBFGS(SelfContained):
         for i in reversed(range(self.memory)):
             weights.append(rho[i] * tf.tensordot(state.moves[i], vector, 1))
             vector -= weights[-1] * state.changes[i]
-        newest = tf.tensordot(state.changes[-1], _precondition(state, state.changes[-1]), 1)
+        newest = tf.tensordot(state.changes[-1], _precondition(objective, state, state.changes[-1]), 1)
         stretch = tf.where(rho[-1] > 0.0, products[-1] / tf.where(newest > 0.0, newest, 1.0), 1.0)
-        vector = stretch * _precondition(state, vector)
+        vector = stretch * _precondition(objective, state, vector)
         for i in range(self.memory):
             back = rho[i] * tf.tensordot(state.changes[i], vector, 1)
             vector += (weights[-1 - i] - back) * state.moves[i]
         return vector
 
 
-def _precondition(state, vector):
+def _precondition(objective, state, vector):
     import tensorflow as tf
 
     if isinstance(state.factor, tuple):
-        return vector / state.scale**2
+        return objective.centred(vector / state.scale**2)
     blocks = tf.reshape(vector, tf.shape(state.scale)) / state.scale
-    return tf.reshape(tf.linalg.cholesky_solve(state.factor, blocks[..., None])[..., 0] / state.scale, [-1])
+    solved = tf.linalg.cholesky_solve(state.factor, blocks[..., None])[..., 0] / state.scale
+    return objective.centred(tf.reshape(solved, [-1]))
 
 
 def _line_search(objective, state, direction, descent) -> Trial:
     """Bracket a weak-Wolfe step by doubling and bisection, starting from 1."""
     import tensorflow as tf
 
-    noise = 1e-9 * tf.abs(state.value)
+    noise = objective.noise(state.value)
 
     def unfinished(trial):
         return ~trial.done & (trial.count < _MAX_TRIALS)

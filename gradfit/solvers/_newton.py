@@ -10,7 +10,6 @@ from gradfit.solvers._solver import SelfContained
 _JITTER = 1e-12
 _MAX_REJECTIONS = 30
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
-_NOISE = 1e-9  # relative noise of a sum of losses in float32
 _SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # factors from one width of the kinks to the next, and from the first to the last
 
 
@@ -102,7 +101,7 @@ class TrustRegion(SelfContained):
         import tensorflow as tf
 
         predicted, actual = self._predicted(objective, state, trial), state.value - new.value
-        level = tf.abs(actual) <= _NOISE * tf.abs(state.value)
+        level = tf.abs(actual) <= objective.noise(state.value)
         calmer = objective.stationarity(trial, new.gradient) < objective.stationarity(state.theta, state.gradient)
         return ((predicted > 0.0) & (actual >= 1e-4 * predicted)) | (level & calmer)
 
