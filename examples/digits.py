@@ -24,9 +24,7 @@ def main(picture="digits.png"):
 
     # The pixels are standardized inside, and constant ones do no harm. No sigmoid here: the model
     # puts it on X @ coef_ + intercept_ once, and the log loss takes that sum as it is.
-    adam = LogisticRegression(
-        solver=GradientDescent("adam", learning_rate=0.001), max_iter=70, tol=0, record_path=True
-    )
+    adam = LogisticRegression(solver=GradientDescent("adam", learning_rate=0.001), max_iter=70, tol=0, record_path=True)
     adam.fit(X_train, y_train, intercept_init=0.0)  # all coefficients from zero
     accuracy = []
     for i in range(adam.n_iter_):

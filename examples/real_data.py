@@ -24,9 +24,7 @@ TASKS = {
 def main(picture="real_data.png"):
     figure = Figure(figsize=(10, 4), layout="constrained")
     searches = {}
-    for ax, (name, (load, model, parameter, values)) in zip(
-        figure.subplots(1, 2), TASKS.items(), strict=True
-    ):
+    for ax, (name, (load, model, parameter, values)) in zip(figure.subplots(1, 2), TASKS.items(), strict=True):
         X_train, X_test, y_train, y_test = train_test_split(*load(return_X_y=True), random_state=0)
         # Scaled first, so that the penalty weighs every feature alike.
         pipeline = make_pipeline(StandardScaler(), model)

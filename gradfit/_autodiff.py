@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from gradfit._tensorflow import tf
+
 
 def slope(loss, y, raw):
     """Return each row's loss and its derivative with respect to `raw`."""
-    import tensorflow as tf
-
     with tf.GradientTape() as tape:
         tape.watch(raw)
         rows = loss(y, raw)
@@ -15,8 +15,6 @@ def slope(loss, y, raw):
 
 def curvature(loss, y, raw):
     """Return each row's loss and its first and second derivatives with respect to a 1-D `raw`."""
-    import tensorflow as tf
-
     with tf.GradientTape() as outer:
         outer.watch(raw)
         rows, first = slope(loss, y, raw)
@@ -25,8 +23,6 @@ def curvature(loss, y, raw):
 
 def class_curvature(loss, y, raw, row):
     """Return each row's ``d2 l / d raw_row d raw_k`` for all classes k, shape (n, K)."""
-    import tensorflow as tf
-
     with tf.GradientTape() as outer:
         outer.watch(raw)
         _, first = slope(loss, y, raw)
@@ -45,8 +41,6 @@ def _require(gradient, loss):
 
 def probe(loss, dtype: str) -> None:
     """Call a loss once on three rows and raise ValueError that names what is wrong with it."""
-    import tensorflow as tf
-
     y = tf.constant([0.25, 0.5, 0.75], dtype)
     raw = tf.constant([0.5, 0.25, 0.125], dtype)
     try:
@@ -56,14 +50,12 @@ def probe(loss, dtype: str) -> None:
     except Exception as error:
         raise ValueError(
             f"loss={loss!r} failed on three probe rows with {type(error).__name__}: {error}. It is called as "
-            f"loss(y, raw) with two {dtype} tensors of shape (n,), must use TensorFlow operations only, and takes numbers as "
-            "Python floats or tf.cast(..., y.dtype)."
+            f"loss(y, raw) with two {dtype} tensors of shape (n,) and must use TensorFlow operations only, with "
+            "numbers as Python floats or tf.cast(..., y.dtype)."
         ) from error
     if rows.shape != (3,):
         raise ValueError(
-            f"loss={loss!r} returned shape {tuple(rows.shape)} for 3 rows; it must return one value per row, shape (n,)."
+            f"loss={loss!r} returned shape {tuple(rows.shape)} for 3 rows; it must return one value per row."
         )
     if not bool(tf.reduce_all(tf.math.is_finite(rows) & tf.math.is_finite(first))):
-        raise ValueError(
-            f"loss={loss!r} or its gradient is not finite at y=[0.25, 0.5, 0.75], raw=[0.5, 0.25, 0.125]."
-        )
+        raise ValueError(f"loss={loss!r} or its gradient is not finite at y=[0.25, 0.5, 0.75], raw=[0.5, 0.25, 0.125].")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
@@ -88,14 +88,14 @@ class Chebyshev:
 
     @cached_property
     def _expansion(self):
-        """Entries (monomial, basis function, value as a pair) of the matrix that maps coefficients; 0 is the constant."""
+        """Entries (monomial, basis function, value as a pair) of the map of coefficients; 0 is the constant."""
         place = {tuple(power): i + 1 for i, power in enumerate(self.powers.tolist())}
         place[(0,) * self.powers.shape[1]] = 0
         degrees = self.powers.max(axis=0)
         factors = [_shifted_chebyshev(*args) for args in zip(degrees, self.center, self.half, strict=True)]
         entries = [(0, 0, 1.0, 0.0)]
         for k, power in enumerate(self.powers.tolist()):
-            terms = {(): Fraction(1)}
+            terms: dict[tuple, Fraction] = {(): Fraction(1)}
             for j, e in enumerate(power):
                 terms = {(*t, i): v * c for t, v in terms.items() for i, c in enumerate(factors[j][e]) if c}
             for term, value in terms.items():

@@ -86,7 +86,7 @@ def _slices(block):
     """Split a block into parts of `_SLICE_BITS` bits a column whose sum is the block."""
     largest = np.abs(block).max(axis=0)
     unit = np.ldexp(1.0, np.frexp(largest)[1] - _SLICE_BITS)
-    out = []
+    out: list[np.ndarray] = []
     while len(out) < _MAX_SLICES and block.any():
         anchor = 1.5 * unit * 2.0**52
         part = (block + anchor) - anchor

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradfit._objective import Objective, tensor_objective
 from gradfit._result import CONVERGED, EARLY_STOPPED, NONFINITE, RUNNING, STALLED, SolveResult
 from gradfit._rows import relaxed_spec
+from gradfit._tensorflow import tf
 from gradfit.solvers._solver import Start
 
 CHUNK_SECONDS = 0.2
@@ -26,14 +27,14 @@ _FLOOR_ULPS = 64
 class Progress(NamedTuple):
     """A solver's state and what the loop knows about it."""
 
-    state: object
-    status: object
-    error: object
-    best_error: object
-    best_value: object
-    best_theta: object
-    idle: object
-    slope_scale: object
+    state: Any
+    status: Any
+    error: Any
+    best_error: Any
+    best_value: Any
+    best_theta: Any
+    idle: Any
+    slope_scale: Any
 
 
 def minimize(
@@ -72,8 +73,6 @@ def minimize(
     monitor : callable, optional
         Called with theta after every iteration; returns the parameters to stop at, or None to go on.
     """
-    import tensorflow as tf
-
     sample_y, sample_weight = objective.rows.target_sample()
     start = Start(
         tf.constant(theta, tf.float64),
@@ -97,8 +96,10 @@ class _Runner:
         self.iteration, self.objective, self.tol = iteration, objective, tol
         self.record, self.report, self.monitor = record, report, monitor
         self.resident = objective.rows.resident()
-        self.values, self.errors, self.path = [], [], []
-        self.progress, self.interrupted = None, False
+        self.values: list[float] = []
+        self.path: list[np.ndarray] = []
+        self.progress: Any = None
+        self.interrupted = False
 
     def run(self, start, max_iter):
         """Advance in chunks until the stop rule, the limit or the user ends it."""
@@ -126,8 +127,6 @@ class _Runner:
         return int(np.clip(_FIRST_CHUNK_BYTES / traffic, 1, 4000))
 
     def _advance(self, argument, limit):
-        import tensorflow as tf
-
         limit = tf.constant(limit, tf.int32)
         if self.resident is None:
             progress = argument if isinstance(argument, Progress) else _begin(self.iteration, self.objective, argument)
@@ -138,14 +137,11 @@ class _Runner:
     def _remember(self, history):
         values, errors, *path = (h.numpy() for h in history)
         self.values.extend(values.tolist())
-        self.errors.extend(errors.tolist())
         self.path.extend(*path or [()])
         if self.report is not None:
             self.report(len(self.values), values, errors)
 
     def _is_over(self) -> bool:
-        import tensorflow as tf
-
         if self.monitor is not None and (kept := self.monitor(self.progress.state.theta.numpy())) is not None:
             state = self.progress.state._replace(theta=tf.constant(kept))
             self.progress = self.progress._replace(state=state, status=tf.constant(EARLY_STOPPED))
@@ -176,7 +172,9 @@ class _Runner:
         theta = state.theta.numpy()
         eps = float(np.finfo(self.objective.rows.dtype).eps)
         stiffness = float(np.abs(state.hessian.numpy()).max()) if hasattr(state, "hessian") else 1.0
-        floor = _FLOOR_ULPS * eps * (1.0 + stiffness * np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300))
+        floor = (
+            _FLOOR_ULPS * eps * (1.0 + stiffness * np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300))
+        )
         status = "interrupted" if self.interrupted else {
             CONVERGED: "converged",
             NONFINITE: "nonfinite",
@@ -206,7 +204,6 @@ class _Runner:
 @lru_cache(maxsize=64)
 def _program(form, solver, record, spec):
     """Return the compiled chunk: it begins a minimization (given a Start) or continues one (given a Progress)."""
-    import tensorflow as tf
 
     def chunk(rows, numbers, argument, tol, limit):
         objective = tensor_objective(form, rows, numbers)
@@ -217,8 +214,6 @@ def _program(form, solver, record, spec):
 
 
 def _begin(iteration, objective, start: Start) -> Progress:
-    import tensorflow as tf
-
     scale = objective.slope_scale(start.sample_y, start.sample_weight, start.baseline)
     state = iteration.init(objective, start)
     infinity = tf.constant(np.inf, tf.float64)
@@ -229,16 +224,12 @@ def _begin(iteration, objective, start: Start) -> Progress:
 
 
 def _error(objective, state, slope_scale):
-    import tensorflow as tf
-
     norm = objective.stationarity(state.theta, state.gradient)
     return tf.where(norm > 0.0, norm / tf.maximum(slope_scale, 1e-300), norm)
 
 
 def _iterate(solver, objective, progress: Progress, tol, limit, record):
     """Run up to `limit` iterations; return the progress and the history of values, errors [and parameters]."""
-    import tensorflow as tf
-
     history = tuple(tf.TensorArray(tf.float64, size=1, dynamic_size=True) for _ in range(3 if record else 2))
 
     def write(i, progress, history):
@@ -260,8 +251,6 @@ def _iterate(solver, objective, progress: Progress, tol, limit, record):
 
 def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Progress:
     """Apply the stop rule. NaN is tested before any comparison."""
-    import tensorflow as tf
-
     error = _error(objective, state, before.slope_scale)
     finite = tf.math.is_finite(state.value) & tf.math.is_finite(error)
     margin = 4 * np.finfo(np.float64).eps * tf.abs(state.value)
@@ -279,7 +268,9 @@ def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Prog
         state=state,
         status=tf.cast(status, tf.int32),
         error=error,
-        best_error=tf.where(unfinished, infinity, tf.where(finite & (error < before.best_error), error, before.best_error)),
+        best_error=tf.where(
+            unfinished, infinity, tf.where(finite & (error < before.best_error), error, before.best_error)
+        ),
         best_value=tf.where(unfinished, infinity, tf.where(lower, state.value, before.best_value)),
         best_theta=tf.where(lower, state.theta, before.best_theta),
         idle=idle,

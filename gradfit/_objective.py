@@ -6,165 +6,35 @@ then its intercept. ``F(theta) = sum w l(y, raw) / sum w + sum(l2 theta^2) / 2 +
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradfit import _autodiff
+from gradfit._block_sums import BlockSums, Form, form_of
 from gradfit._penalty import ElasticNet, stationarity
 from gradfit._rows import TensorRows
+from gradfit._tensorflow import tf
 
 _NOISE_ULPS = 8
-_SUM_ROWS = 32768  # float32 products are summed in float32 over this many rows, in float64 beyond
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a compiled program depends on: the kind of loss and the layout, but no number."""
-
-    loss_type: type
-    constants: tuple  # constructor arguments that are not numbers, such as a user's function
-    number_names: tuple[str, ...]
-    fit_intercept: bool
-
-    @property
-    def per_class(self) -> bool:
-        """Whether raw has one column a class."""
-        return self.loss_type.per_class
-
-    def loss(self, numbers, dtype):
-        """Return the loss with tensors for numbers."""
-        import tensorflow as tf
-
-        values = dict(zip(self.number_names, tf.unstack(tf.cast(numbers, dtype), len(self.number_names)), strict=True))
-        return self.loss_type(**dict(self.constants), **values)
-
-
-def form_of(loss, fit_intercept: bool) -> tuple[Form, np.ndarray]:
-    """Return the interned form of a loss, and its numbers."""
-    params = loss.get_params(deep=False)
-    names = tuple(sorted(k for k, v in params.items() if isinstance(v, (int, float)) and not isinstance(v, bool)))
-    constants = tuple(sorted((k, v) for k, v in params.items() if k not in names))
-    return Form(type(loss), constants, names, fit_intercept), np.array([params[k] for k in names], np.float64)
 
 
 class Numbers(NamedTuple):
     """Every number of an objective, as float64 tensors."""
 
-    loss: object
-    l1: object
-    l2: object
-    total_weight: object
+    loss: Any
+    l1: Any
+    l2: Any
+    total_weight: Any
 
 
 class Evaluation(NamedTuple):
     """Value, gradient of the smooth part, and the curvature asked for, at one point."""
 
-    value: object
-    gradient: object
-    curvature: object = ()
-
-
-@dataclass(frozen=True)
-class BlockSums:
-    """Sums over one block of rows; `order` is what is wanted beside value and gradient."""
-
-    form: Form
-    order: str
-
-    def __call__(self, x, y, weight, theta, numbers):
-        """Return (value, gradient[, curvature]) summed over the block, in float64."""
-        import tensorflow as tf
-
-        loss = self.form.loss(numbers, x.dtype)
-        coef, intercept = self._unpack(theta, x)
-        raw = _product(x, coef) + tf.cast(intercept, x.dtype)
-        if not self.form.per_class:
-            raw = raw[:, 0]
-        if self.order == "gradient" or self.form.per_class:
-            rows, first = _autodiff.slope(loss, y, raw)
-        else:
-            rows, first, second = _autodiff.curvature(loss, y, raw)
-        value = tf.reduce_sum(tf.cast(weight * rows, tf.float64))
-        slope = tf.reshape(first, [tf.shape(y)[0], -1]) * weight[:, None]
-        sums = (value, tf.reshape(self._pack(_transposed_product(x, slope), slope), [-1]))
-        if self.order == "gradient":
-            return sums
-        if not self.form.per_class:
-            return (*sums, self._curvature(x, weight * second))
-        return (*sums, self._class_curvature(loss, x, y, weight, raw))
-
-    def _unpack(self, theta, x):
-        import tensorflow as tf
-
-        width = tf.shape(x)[1] + int(self.form.fit_intercept)
-        theta = tf.reshape(theta, [-1, width])
-        intercept = theta[:, -1] if self.form.fit_intercept else tf.zeros_like(theta[:, 0])
-        return theta[:, : tf.shape(x)[1]], intercept
-
-    def _pack(self, products, slope):
-        import tensorflow as tf
-
-        if not self.form.fit_intercept:
-            return products
-        return tf.concat([products, tf.reduce_sum(tf.cast(slope, tf.float64), 0)[:, None]], axis=1)
-
-    def _curvature(self, x, second):
-        """Return the curvature of one output: (d, d) for "hessian", (1, d, d) for "blocks", (d,) for "diagonal"."""
-        import tensorflow as tf
-
-        second = second[:, None]
-        if self.order == "diagonal":
-            return tf.reshape(self._pack(_transposed_product(_square(x), second), second), [-1])
-        gram = _gram(x, second)
-        if self.form.fit_intercept:
-            edge = _transposed_product(x, second)
-            corner = tf.reduce_sum(tf.cast(second, tf.float64))[None, None]
-            gram = tf.concat([tf.concat([gram, edge], 0), tf.concat([tf.transpose(edge), corner], 0)], 1)
-        return gram[None] if self.order == "blocks" else gram
-
-    def _class_curvature(self, loss, x, y, weight, raw):
-        """Return the curvature over classes: one (d, d) block a class, or all pairs for "hessian"."""
-        import tensorflow as tf
-
-        def pair_blocks(k):
-            rows = _autodiff.class_curvature(loss, y, raw, k) * weight[:, None]
-            if self.order == "diagonal":
-                own = tf.gather(rows, [k], axis=1)
-                return tf.reshape(self._pack(_transposed_product(_square(x), own), own), [-1])
-            if self.order == "blocks":
-                return self._curvature(x, tf.gather(rows, k, axis=1))[0]
-            x1 = tf.concat([x, tf.ones_like(x[:, :1])], 1) if self.form.fit_intercept else x
-            pairs = tf.reshape(rows[:, :, None] * x1[:, None, :], [tf.shape(x1)[0], -1])
-            return _transposed_product(pairs, x1)
-
-        n_classes = tf.shape(raw)[1]
-        stacked = tf.map_fn(pair_blocks, tf.range(n_classes), fn_output_signature=tf.float64)
-        if self.order == "blocks":
-            return stacked
-        size = tf.size(stacked[0]) if self.order == "diagonal" else tf.shape(stacked)[2]
-        return tf.reshape(stacked, [-1] if self.order == "diagonal" else [size, size])
-
-
-@dataclass(frozen=True)
-class NormalBlock:
-    """The normal equations of a quadratic loss over one block of rows, for all targets at once."""
-
-    form: Form
-
-    def __call__(self, x, y, weight, numbers):
-        """Return ``X'HX`` (d, d), ``-X'g`` (d, t) and the losses (t,), with g and H taken at raw = 0."""
-        import tensorflow as tf
-
-        flat = tf.reshape(y, [-1])
-        losses, first, second = _autodiff.curvature(self.form.loss(numbers, x.dtype), flat, tf.zeros_like(flat))
-        columns = [tf.shape(x)[0], -1]
-        x1 = tf.concat([x, tf.ones_like(x[:, :1])], 1) if self.form.fit_intercept else x
-        second = tf.reshape(second, columns)[:, 0] * weight
-        right = _blocked_matmul(x1, -tf.reshape(first, columns) * weight[:, None])
-        value = tf.reduce_sum(tf.cast(tf.reshape(losses, columns) * weight[:, None], tf.float64), 0)
-        return _gram(x1, second[:, None]), right, value
+    value: Any
+    gradient: Any
+    curvature: Any = ()
 
 
 class Objective:
@@ -231,8 +101,6 @@ class Objective:
         """Return the same objective with another smoothing (a tensor); itself if the loss has no kinks."""
         if self.smoothing is None:
             return self
-        import tensorflow as tf
-
         is_width = tf.constant([name == "smoothing" for name in self.form.number_names])
         return Objective(self.form, self.rows, self.numbers._replace(loss=tf.where(is_width, width, self.numbers.loss)))
 
@@ -248,53 +116,43 @@ class Objective:
         """
         if not self.form.loss_type.shift_invariant:
             return theta
-        import tensorflow as tf
-
         width = self.rows.n_features + int(self.form.fit_intercept)
         blocks = tf.reshape(theta, [-1, width])
         return tf.reshape(blocks - tf.reduce_mean(blocks, axis=0), [-1])
 
     def tensor_numbers(self) -> Numbers:
         """Return the numbers as float64 tensors."""
-        import tensorflow as tf
-
         return Numbers(*(tf.convert_to_tensor(n, tf.float64) for n in self.numbers))
 
     def evaluate(self, theta, order: str = "gradient") -> Evaluation:
         """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta (tensors)."""
-        import tensorflow as tf
-
         numbers = self.tensor_numbers()
         sums = self.rows.sum(BlockSums(self.form, order), theta, numbers.loss)
         value, gradient, *curvature = (part / numbers.total_weight for part in sums)
         value += tf.reduce_sum(0.5 * numbers.l2 * theta**2 + numbers.l1 * tf.abs(theta))
-        return Evaluation(value, gradient + numbers.l2 * theta, _with_ridge(*curvature, numbers.l2) if curvature else ())
+        return Evaluation(
+            value, gradient + numbers.l2 * theta, _with_ridge(curvature[0], numbers.l2) if curvature else ()
+        )
 
     def working_response(self, y, dtype):
-        """Return, for a quadratic loss, targets (n, t) and curvatures (n,) of the equal weighted least squares problem."""
-        import tensorflow as tf
-
+        """Return, for a quadratic loss, targets (n, t) and weights (n,) of the same least squares problem."""
         flat = tf.constant(np.ravel(y), dtype)
         loss = self.form.loss(self.tensor_numbers().loss, dtype)
-        _, first, second = (part.numpy().reshape(len(y), -1) for part in _autodiff.curvature(loss, flat, tf.zeros_like(flat)))
+        _, first, second = (
+            part.numpy().reshape(len(y), -1) for part in _autodiff.curvature(loss, flat, tf.zeros_like(flat))
+        )
         return -first / second, second[:, 0]
 
     def noise(self, value):
         """Return by how much rounding may change the value; differences below it say nothing."""
-        import tensorflow as tf
-
         return _NOISE_ULPS * np.finfo(self.rows.dtype).eps * tf.abs(value)
 
     def stationarity(self, theta, gradient):
         """Return the largest entry of the smallest subgradient."""
-        import tensorflow as tf
-
         return tf.reduce_max(tf.abs(stationarity(theta, gradient, tf.convert_to_tensor(self.numbers.l1, tf.float64))))
 
     def slope_scale(self, y, weight, raw):
         """Return the root weighted mean square of dl/dz at the constant linear predictor `raw`, (n_outputs,)."""
-        import tensorflow as tf
-
         loss = self.form.loss(tf.convert_to_tensor(self.numbers.loss, tf.float64), weight.dtype)
         predictor = tf.broadcast_to(tf.cast(raw, weight.dtype), [tf.shape(y)[0], tf.shape(raw)[0]])
         if not self.form.per_class:
@@ -305,60 +163,14 @@ class Objective:
         return tf.sqrt(tf.reduce_max(mean))
 
 
-def tensor_objective(form: Form, rows: TensorRows, numbers: Numbers) -> Objective:
+def tensor_objective(form: Form, rows: tuple, numbers: tuple) -> Objective:
     """Return an objective inside compiled code."""
     return Objective(form, TensorRows(*rows), Numbers(*numbers))
 
 
 def _with_ridge(curvature, l2):
-    import tensorflow as tf
-
     if curvature.shape.rank == 1:
         return curvature + l2
     if curvature.shape.rank == 2:
         return curvature + tf.linalg.diag(l2)
     return curvature + tf.linalg.diag(tf.reshape(l2, tf.shape(curvature)[:2]))
-
-
-def _product(x, coef):
-    """Return X coef', (n, n_outputs), in the data's float type."""
-    import tensorflow as tf
-
-    coef = tf.cast(coef, x.dtype)
-    if isinstance(x, tf.SparseTensor):
-        return tf.sparse.sparse_dense_matmul(x, coef, adjoint_b=True)
-    return tf.matmul(x, coef, transpose_b=True)
-
-
-def _square(x):
-    import tensorflow as tf
-
-    return x.with_values(x.values**2) if isinstance(x, tf.SparseTensor) else x**2
-
-
-def _transposed_product(x, v):
-    """Return V'X, (k, p), in float64; float32 products are summed by blocks so that the sums keep their digits."""
-    import tensorflow as tf
-
-    if isinstance(x, tf.SparseTensor):
-        return tf.cast(tf.transpose(tf.sparse.sparse_dense_matmul(x, v, adjoint_a=True)), tf.float64)
-    return _blocked_matmul(v, x)
-
-
-def _gram(x, second):
-    """Return X' diag(second) X in float64."""
-    return _blocked_matmul(x, x * second)
-
-
-def _blocked_matmul(a, b):
-    """Return A'B in float64, summed over blocks of rows."""
-    import tensorflow as tf
-
-    if a.dtype == tf.float64:
-        return tf.matmul(a, b, transpose_a=True)
-    n_blocks = tf.shape(a)[0] // _SUM_ROWS
-    whole = n_blocks * _SUM_ROWS
-    stack = [tf.reshape(m[:whole], [n_blocks, _SUM_ROWS, tf.shape(m)[1]]) for m in (a, b)]
-    head = tf.reduce_sum(tf.cast(tf.matmul(*stack, transpose_a=True), tf.float64), axis=0)
-    tail = tf.matmul(a[whole:], b[whole:], transpose_a=True)
-    return head + tf.cast(tail, tf.float64)

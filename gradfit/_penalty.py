@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradfit._tensorflow import tf
+
 
 @dataclass(frozen=True)
 class ElasticNet:
@@ -40,14 +42,10 @@ class ElasticNet:
 
 def shrink(theta, threshold):
     """Return the proximal point of ``threshold |theta|``: soft thresholding."""
-    import tensorflow as tf
-
     return tf.sign(theta) * tf.maximum(tf.abs(theta) - threshold, 0.0)
 
 
 def stationarity(theta, gradient, l1):
     """Return the smallest subgradient of smooth part plus ``l1 |theta|``, entry by entry (tensors)."""
-    import tensorflow as tf
-
     at_zero = tf.sign(gradient) * tf.maximum(tf.abs(gradient) - l1, 0.0)
     return tf.where(tf.equal(theta, 0.0), at_zero, gradient + l1 * tf.sign(theta))

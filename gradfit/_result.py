@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -33,9 +34,7 @@ MESSAGES = {
         "(tol={tol:g}). The loss may be non-smooth or discontinuous there: check it, use float64 data, or "
         "raise tol."
     ),
-    "nonfinite": (
-        "The objective became NaN or infinite; the best finite coefficients are kept. {remedy}"
-    ),
+    "nonfinite": ("The objective became NaN or infinite; the best finite coefficients are kept. {remedy}"),
     "interrupted": "Interrupted by the user after {n_iter} iterations; the last finite coefficients are kept.",
     "separable": (
         "The classes are perfectly separated by the features, so without a penalty the coefficients grow "
@@ -68,7 +67,7 @@ class SolveResult:
     n_passes: float = 0
     loss_curve: list[float] = field(default_factory=list)
     path: list[np.ndarray] = field(default_factory=list)
-    memory: object = None
+    memory: Any = None
     facts: dict = field(default_factory=dict)
 
     def after(self, before: SolveResult) -> SolveResult:

@@ -7,16 +7,16 @@ row blocks) and `batches`. Blocks come standardized. A strategy for several devi
 from __future__ import annotations
 
 import copy
-import itertools
 import os
 from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from gradfit._scaling import Scaling
+from gradfit._scaling import Moments, Scaling
+from gradfit._tensorflow import tf
 
 BLOCK_BYTES = 16 * 2**20  # large enough to amortize a call, small enough for memory to be reused
 _CACHE_BYTES = 2**20
@@ -27,21 +27,27 @@ _TARGET_SAMPLE = 20_000
 class TensorRows(NamedTuple):
     """Rows that are tensors already: the whole data inside compiled code, or one mini-batch."""
 
-    x: object
-    y: object
-    weight: object
+    x: Any
+    y: Any
+    weight: Any
 
     def sum(self, block_function, *arguments):
         """Return the block function of all rows."""
         return block_function(*self, *arguments)
 
-    comes_in_batches = is_endless = False
+    @property
+    def comes_in_batches(self) -> bool:
+        """Never: they are all here."""
+        return False
+
+    @property
+    def is_endless(self) -> bool:
+        """Never: they are all here."""
+        return False
 
     @property
     def n_features(self):
         """Number of columns, a tensor."""
-        import tensorflow as tf
-
         return tf.shape(self.x)[1]
 
     @property
@@ -51,8 +57,6 @@ class TensorRows(NamedTuple):
 
     def fold(self, size, seed, update, carry, numbers):
         """Thread `carry` through ``update(x, y, weight, carry, numbers)`` over mini-batches of a fresh shuffle."""
-        import tensorflow as tf
-
         n_rows = tf.shape(self.y)[0]
         order = tf.random.experimental.stateless_shuffle(tf.range(n_rows), seed=seed)
 
@@ -72,11 +76,14 @@ class HostRows(ABC):
     can_center = True
     n_targets: int | None = None  # None for a 1-D target
 
+    total_weight: float
+    n_rows: int
+
     def __init__(self, n_features: int, dtype, scaling: Scaling | None = None):
         self.n_features = n_features
         self.dtype = np.dtype(dtype)
         self.scaling = scaling or Scaling.identity(n_features)
-        self._resident = None
+        self._resident: Any = None
 
     @abstractmethod
     def blocks(self):
@@ -100,8 +107,6 @@ class HostRows(ABC):
 
     def sum(self, block_function, *arguments):
         """Return the sums over all rows of what the block function returns, one compiled call a block."""
-        import tensorflow as tf
-
         total = None
         for block in self.standardized_blocks():
             inputs = (*(tf.convert_to_tensor(part) for part in block), *arguments)
@@ -111,8 +116,6 @@ class HostRows(ABC):
 
     def fold(self, size, seed, update, carry, numbers):
         """Thread `carry` through ``update(x, y, weight, carry, numbers)`` over one pass of mini-batches."""
-        import tensorflow as tf
-
         for block in self.batches(size, np.random.RandomState(seed.numpy() % 2**32)):
             inputs = (*(tf.convert_to_tensor(part) for part in block), carry, numbers)
             carry = _compiled(update, relaxed_spec(inputs))(*inputs)
@@ -148,7 +151,9 @@ class ArrayRows(HostRows):
     def moments(self):
         """Return the weighted mean and variance of every column, in float64."""
         if sparse.issparse(self.X):
-            squares = sparse.csr_array((self.X.data.astype(np.float64) ** 2, self.X.indices, self.X.indptr), self.X.shape)
+            squares = sparse.csr_array(
+                (self.X.data.astype(np.float64) ** 2, self.X.indices, self.X.indptr), self.X.shape
+            )
             weight = self.weight.astype(np.float64)
             mean = self.X.T @ weight / self.total_weight
             return mean, np.maximum(squares.T @ weight / self.total_weight - mean**2, 0.0)
@@ -173,8 +178,6 @@ class ArrayRows(HostRows):
         out = copy.copy(self)
         out.y, out.n_targets = np.ascontiguousarray(self.y[:, k]), None
         if self._resident is not None:
-            import tensorflow as tf
-
             out._resident = self._resident._replace(y=tf.convert_to_tensor(out.y))
         return out
 
@@ -210,8 +213,6 @@ class ArrayRows(HostRows):
         return self._resident
 
     def _to_device(self):
-        import tensorflow as tf
-
         if _is_mapped(self.X):
             return None
         X = self.X
@@ -227,8 +228,6 @@ class ArrayRows(HostRows):
 
     def _standardized_copy(self, X):
         """Return a standardized copy as a tensor: written once, in a buffer aligned as TensorFlow wants it."""
-        import tensorflow as tf
-
         buffer = np.empty(X.nbytes + 64, np.uint8)
         start = -buffer.ctypes.data % 64
         out = buffer[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
@@ -241,8 +240,6 @@ class ArrayRows(HostRows):
         return tf.identity(tf.experimental.dlpack.from_dlpack(out.__dlpack__()))
 
     def _sparse_tensor(self):
-        import tensorflow as tf
-
         X = self.X.copy()
         X.sum_duplicates()  # sorts the indices too, which tf.sparse relies on without checking
         values = (X.data / self.scaling.scale[X.indices]).astype(X.dtype)
@@ -250,123 +247,8 @@ class ArrayRows(HostRows):
         return tf.SparseTensor(np.column_stack([rows, X.indices.astype(np.int64)]), values, X.shape)
 
 
-class DatasetRows(HostRows):
-    """Rows of a `tf.data.Dataset` of (x, y) or (x, y, weight) batches; finite ones are read whole each pass."""
-
-    comes_in_batches = True
-    n_inputs: int | None = None
-
-    def __init__(self, dataset, encode, columns, scaling=None):
-        self.dataset, self.encode, self.columns = dataset, encode, columns
-        self.is_endless = int(dataset.cardinality()) == -1
-        x, self.first_y, self.first_weight = next(self._read(), (None, None, None))
-        if x is None:
-            raise ValueError("X: the tf.data.Dataset yields no batch; at least one is needed.")
-        super().__init__(x.shape[1], x.dtype, scaling)
-        self.n_targets = None if self.first_y.ndim == 1 else self.first_y.shape[1]
-        self.first_x, self._stream = x, None
-        self.n_rows, self.total_weight = len(x), float(np.sum(self.first_weight, dtype=np.float64))
-
-    def _read(self):
-        for element in self.dataset:
-            if not isinstance(element, tuple) or len(element) not in (2, 3):
-                raise ValueError("X: the tf.data.Dataset must yield (x, y) or (x, y, weight) batches.")
-            x, y, *weight = (np.asarray(part) for part in element)
-            if x.ndim != 2 or len(x) != len(y):
-                raise ValueError(
-                    f"X: a batch of the tf.data.Dataset has x of shape {x.shape} and y of shape {y.shape}; x must be "
-                    "(rows, features), with one y a row. Call .batch(size) on the dataset."
-                )
-            x = x.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
-            y = self.encode(y, x.dtype)
-            w = weight[0].astype(x.dtype) if weight else np.ones(len(x), x.dtype)
-            if not (np.isfinite(x).all() and np.isfinite(w).all() and (w >= 0).all()):
-                raise ValueError("X: a batch of the tf.data.Dataset holds NaN, infinity or a negative weight.")
-            if self.n_inputs not in (None, x.shape[1]):
-                raise ValueError(f"X: a batch has {x.shape[1]} features, the first one had {self.n_inputs}.")
-            self.n_inputs = x.shape[1]
-            yield self.columns(x), y, w
-
-    def blocks(self):
-        """Yield the batches as the dataset gives them."""
-        return self._read()
-
-    def moments(self):
-        """Return mean and variance over all rows, or over the first batch of an endless stream."""
-        merged = Moments(self.n_features)
-        if self.is_endless:
-            merged.add(self.first_x, self.first_weight)
-            return merged.mean, merged.variance
-        self.n_rows = 0
-        for x, _, weight in self.blocks():
-            merged.add(x, weight)
-            self.n_rows += len(x)
-        self.total_weight = merged.total_weight
-        return merged.mean, merged.variance
-
-    def target(self, k: int):
-        """Return the same rows with only the k-th target."""
-        out = copy.copy(self)
-        out.encode = lambda y, dtype: self.encode(y, dtype)[:, k]
-        out.first_y, out.n_targets = self.first_y[:, k], None
-        return out
-
-    def target_sample(self):
-        """Return the targets and weights of the first batch."""
-        return self.first_y, self.first_weight
-
-    def subsample(self, size: int, random_state):
-        """Return as many of the first rows as asked for."""
-        parts, count = [], 0
-        for block in self.blocks():
-            parts.append(block)
-            count += len(block[0])
-            if count >= size:
-                break
-        return ArrayRows(*(np.concatenate(column)[:size] for column in zip(*parts, strict=True)), self.scaling)
-
-    def batches(self, size, random_state):
-        """Yield the dataset's own batches, standardized: all of them, or the next one of an endless stream."""
-        if not self.is_endless:
-            return self.standardized_blocks()
-        if self._stream is None:
-            self._stream = self.standardized_blocks()
-        return itertools.islice(self._stream, 1)
-
-
-class Moments:
-    """Weighted mean and variance of columns, merged block by block (Chan, Golub, LeVeque 1983)."""
-
-    def __init__(self, n_features: int):
-        self.total_weight = 0.0
-        self.mean = np.zeros(n_features)
-        self._squares = np.zeros(n_features)
-
-    def add(self, x, weight):
-        """Take in a block of rows."""
-        total = float(np.sum(weight, dtype=np.float64))
-        if total <= 0:
-            return
-        offset = x[0].astype(np.float64)
-        centered = x - offset.astype(x.dtype)
-        mean = (weight @ centered).astype(np.float64) / total
-        centered *= centered
-        squares = (weight @ centered).astype(np.float64) - total * mean**2
-        merged = self.total_weight + total
-        step = mean + offset - self.mean
-        self._squares += np.maximum(squares, 0.0) + step**2 * (self.total_weight * total / merged)
-        self.mean += step * (total / merged)
-        self.total_weight = merged
-
-    @property
-    def variance(self):
-        """The weighted variance of every column."""
-        return self._squares / self.total_weight
-
-
 def relaxed_spec(tensors):
     """Return the nested TensorSpecs of any sizes that accept these tensors; hashable, for caches."""
-    import tensorflow as tf
 
     def relax(tensor):
         if isinstance(tensor, tf.SparseTensor):
@@ -378,8 +260,6 @@ def relaxed_spec(tensors):
 
 @lru_cache(maxsize=64)
 def _compiled(block_function, spec):
-    import tensorflow as tf
-
     return tf.function(block_function, input_signature=spec, autograph=False).get_concrete_function()
 
 

@@ -58,3 +58,33 @@ class Scaling:
             return gradient * self.scale
         coef = gradient[:, :-1] * self.scale + gradient[:, -1:] * self.shift
         return np.column_stack([coef, gradient[:, -1]])
+
+
+class Moments:
+    """Weighted mean and variance of columns, merged block by block (Chan, Golub, LeVeque 1983)."""
+
+    def __init__(self, n_features: int):
+        self.total_weight = 0.0
+        self.mean = np.zeros(n_features)
+        self._squares = np.zeros(n_features)
+
+    def add(self, x, weight):
+        """Take in a block of rows."""
+        total = float(np.sum(weight, dtype=np.float64))
+        if total <= 0:
+            return
+        offset = x[0].astype(np.float64)
+        centered = x - offset.astype(x.dtype)
+        mean = (weight @ centered).astype(np.float64) / total
+        centered *= centered
+        squares = (weight @ centered).astype(np.float64) - total * mean**2
+        merged = self.total_weight + total
+        step = mean + offset - self.mean
+        self._squares += np.maximum(squares, 0.0) + step**2 * (self.total_weight * total / merged)
+        self.mean += step * (total / merged)
+        self.total_weight = merged
+
+    @property
+    def variance(self):
+        """The weighted variance of every column."""
+        return self._squares / self.total_weight

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from gradfit._tensorflow import tf
+
 
 class Device(NamedTuple):
     """One device that TensorFlow lists."""
@@ -29,9 +31,7 @@ def list_devices() -> list[Device]:
     >>> sum(device.chosen_by_auto for device in list_devices())
     1
     """
-    import tensorflow as tf
-
-    names = [":".join(d.name.split(":")[-2:]) for d in tf.config.list_logical_devices() if _enable_growth(tf)]
+    names = [":".join(d.name.split(":")[-2:]) for d in tf.config.list_logical_devices() if _enable_growth()]
     gpus = [name for name in names if name.startswith("GPU")]
     chosen = gpus[0] if gpus else "CPU:0"
     why = "the first GPU that TensorFlow lists" if gpus else "TensorFlow lists no GPU"
@@ -41,7 +41,9 @@ def list_devices() -> list[Device]:
 def resolve_device(device: str) -> str:
     """Return the TensorFlow device name for ``device``, or raise ValueError naming what there is."""
     if not isinstance(device, str):
-        raise ValueError(f"device={device!r} is not a string. Allowed: 'auto', 'cpu', 'gpu', or a name such as 'GPU:1'.")
+        raise ValueError(
+            f"device={device!r} is not a string. Allowed: 'auto', 'cpu', 'gpu', or a name such as 'GPU:1'."
+        )
     if device.lower() in ("cpu", "cpu:0"):
         return "CPU:0"
     found = list_devices()
@@ -59,14 +61,12 @@ def resolve_device(device: str) -> str:
 @contextmanager
 def on_device(device: str):
     """Run what is inside on a device; gives its name."""
-    import tensorflow as tf
-
     name = resolve_device(device)
     with tf.device(name):
         yield name
 
 
-def _enable_growth(tf) -> bool:
+def _enable_growth() -> bool:
     """Let a GPU's memory grow with need, where TensorFlow has not been set up yet."""
     for gpu in tf.config.list_physical_devices("GPU"):
         try:

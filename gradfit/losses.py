@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+
+from gradfit._tensorflow import tf
 
 __all__ = [
     "AbsoluteError",
@@ -50,7 +53,7 @@ class Loss(BaseEstimator, ABC):
     per_class = False
     shift_invariant = False
     needs_probe = False
-    domain: dict[str, tuple[float, float]] = {}
+    domain: ClassVar[dict[str, tuple[float, float]]] = {}
 
     @abstractmethod
     def __call__(self, y, raw):
@@ -75,9 +78,9 @@ class Loss(BaseEstimator, ABC):
         """Raise ValueError where a constructor argument lies outside its domain."""
         for name, (low, high) in self.domain.items():
             value = getattr(self, name)
-            if not (isinstance(value, Real) and low < value < high):
+            if not (isinstance(value, Real) and low < float(value) < high):
                 raise ValueError(
-                    f"{type(self).__name__}: {name}={value!r} is not allowed; it must be a number in ({low:g}, {high:g})."
+                    f"{type(self).__name__}: {name}={value!r} is not allowed; it must be in ({low:g}, {high:g})."
                 )
 
     def replace(self, **numbers):
@@ -99,7 +102,6 @@ class SquaredError(Loss):
     quadratic = True
 
     def __call__(self, y, raw):
-        """Return the loss of every row."""
         return 0.5 * (y - raw) ** 2
 
     def baseline(self, y, sample_weight, n_outputs=1):
@@ -124,15 +126,12 @@ class Huber(Loss):
     [2.5, 0.125]
     """
 
-    domain = {"epsilon": (0.0, np.inf)}
+    domain: ClassVar = {"epsilon": (0.0, np.inf)}
 
     def __init__(self, epsilon=1.35):
         self.epsilon = epsilon
 
     def __call__(self, y, raw):
-        """Return the loss of every row."""
-        import tensorflow as tf
-
         clipped = tf.clip_by_value(y - raw, -self.epsilon, self.epsilon)
         return clipped * (y - raw - 0.5 * clipped)
 
@@ -166,14 +165,13 @@ class Quantile(Loss):
     """
 
     piecewise_linear = True
-    domain = {"quantile": (0.0, 1.0), "smoothing": (-1e-300, np.inf)}
+    domain: ClassVar = {"quantile": (0.0, 1.0), "smoothing": (-1e-300, np.inf)}
 
     def __init__(self, quantile=0.5, smoothing=0.0):
         self.quantile = quantile
         self.smoothing = smoothing
 
     def __call__(self, y, raw):
-        """Return the loss of every row."""
         return _pinball(y - raw, self.quantile, self.smoothing)
 
     def baseline(self, y, sample_weight, n_outputs=1):
@@ -198,13 +196,12 @@ class AbsoluteError(Loss):
     """
 
     piecewise_linear = True
-    domain = {"smoothing": (-1e-300, np.inf)}
+    domain: ClassVar = {"smoothing": (-1e-300, np.inf)}
 
     def __init__(self, smoothing=0.0):
         self.smoothing = smoothing
 
     def __call__(self, y, raw):
-        """Return the loss of every row."""
         return 2.0 * _pinball(y - raw, 0.5, self.smoothing)
 
     def baseline(self, y, sample_weight, n_outputs=1):
@@ -224,9 +221,6 @@ class BinaryLogLoss(Loss):
     """
 
     def __call__(self, y, raw):
-        """Return the loss of every row."""
-        import tensorflow as tf
-
         return tf.nn.softplus((1.0 - 2.0 * y) * raw)
 
     def inverse_link(self, raw):
@@ -243,7 +237,9 @@ class BinaryLogLoss(Loss):
     def check_target(self, y) -> None:
         """Raise ValueError unless every target is 0 or 1."""
         if not np.isin(y, (0, 1)).all():
-            raise ValueError(f"BinaryLogLoss: y must hold only 0 and 1, got values such as {y[~np.isin(y, (0, 1))][0]!r}.")
+            raise ValueError(
+                f"BinaryLogLoss: y must hold only 0 and 1, got values such as {y[~np.isin(y, (0, 1))][0]!r}."
+            )
 
 
 class MultinomialLogLoss(Loss):
@@ -260,9 +256,6 @@ class MultinomialLogLoss(Loss):
     per_class = shift_invariant = True
 
     def __call__(self, y, raw):
-        """Return the loss of every row."""
-        import tensorflow as tf
-
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(y, tf.int32), logits=raw)
 
     def baseline(self, y, sample_weight, n_outputs=1):
@@ -300,7 +293,6 @@ class CustomLoss(Loss):
         self.function = function
 
     def __call__(self, y, raw):
-        """Return the loss of every row."""
         return self.function(y, raw)
 
 
@@ -338,8 +330,6 @@ def _pinball(residual, quantile, smoothing):
     both positive, and the minimizing u and v are known. This is what interior-point methods for quantile
     regression follow (Portnoy, Koenker: Statist. Sci. 12 (1997)), so Newton's method does well on it.
     """
-    import tensorflow as tf
-
     tiny = residual.dtype.as_numpy_dtype(np.finfo(residual.dtype.as_numpy_dtype).tiny)
     width = tf.cast(smoothing, residual.dtype)
     root = tf.sqrt(residual**2 + 4.0 * width**2 + tiny)

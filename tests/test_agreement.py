@@ -64,9 +64,7 @@ def logistic_objective(model, X, y, weight, C, l1_ratio):
     raw = np.hstack([0 * raw, raw]) if raw.shape[1] == 1 else raw
     rows = logsumexp(raw, axis=1) - raw[np.arange(len(y)), np.searchsorted(model.classes_, y)]
     total = len(y) if weight is None else np.sum(weight)
-    return np.average(rows, weights=weight) + penalty(
-        model.coef_, 0 if np.isinf(C) else 1 / (C * total), l1_ratio
-    )
+    return np.average(rows, weights=weight) + penalty(model.coef_, 0 if np.isinf(C) else 1 / (C * total), l1_ratio)
 
 
 def assert_agrees(ours, theirs, objective, tolerance=1e-5):
@@ -74,9 +72,7 @@ def assert_agrees(ours, theirs, objective, tolerance=1e-5):
     assert ours.coef_.shape == theirs.coef_.shape
     distance = np.linalg.norm(ours.coef_ - theirs.coef_) / (np.linalg.norm(theirs.coef_) or 1)
     better = objective(theirs) - objective(ours)
-    assert distance <= tolerance or better >= 0, (
-        f"coefficients {distance:.1e} apart, objective higher by {-better:.1e}"
-    )
+    assert distance <= tolerance or better >= 0, f"coefficients {distance:.1e} apart, objective higher by {-better:.1e}"
 
 
 @WEIGHTED
@@ -121,9 +117,7 @@ def test_least_squares_by_every_solver(name, solver):
     assert_agrees(ours, theirs, lambda m: regression_objective(m, X, y, weight, 0.1))
 
 
-@pytest.mark.parametrize(
-    "peer_settings", [{}, TIGHT | {"solver": "newton-cholesky"}], ids=["defaults", "tight"]
-)
+@pytest.mark.parametrize("peer_settings", [{}, TIGHT | {"solver": "newton-cholesky"}], ids=["defaults", "tight"])
 @pytest.mark.parametrize("C", [0.01, 1.0, 1000.0])
 @WEIGHTED
 @pytest.mark.parametrize("name", ["breast cancer", "digits", "iris", "wine"])
@@ -131,9 +125,7 @@ def test_logistic(name, weighted, C, peer_settings):
     X, y, weight = load(name)
     weight = weight if weighted else None
     class_weight = {0.0: 2.0, 1.0: 0.5} if weighted else None
-    theirs = reference(
-        linear_model.LogisticRegression(C=C, class_weight=class_weight, **peer_settings), X, y, weight
-    )
+    theirs = reference(linear_model.LogisticRegression(C=C, class_weight=class_weight, **peer_settings), X, y, weight)
     ours = fit(LogisticRegression(C=C, class_weight=class_weight), X, y, weight)
     total = weight * compute_sample_weight(class_weight, y) if weighted else None
     assert_agrees(ours, theirs, lambda m: logistic_objective(m, X, y, total, C, 0.0))
@@ -154,22 +146,16 @@ def test_balanced_class_weight_counts_sample_weight_as_scikit_learn_does(name):
 @pytest.mark.parametrize("name", ["breast cancer", "iris", "wine"])
 def test_sparse_logistic(name, l1_ratio):
     X, y, weight = load(name)
-    peer = linear_model.LogisticRegression(
-        C=0.3, l1_ratio=l1_ratio, solver="saga", max_iter=300, random_state=0
-    )
+    peer = linear_model.LogisticRegression(C=0.3, l1_ratio=l1_ratio, solver="saga", max_iter=300, random_state=0)
     theirs = reference(peer, X, y, weight)
     ours = fit(LogisticRegression(C=0.3, l1_ratio=l1_ratio, tol=1e-9), X, y, weight)
     assert_agrees(ours, theirs, lambda m: logistic_objective(m, X, y, weight, 0.3, l1_ratio))
     # The optimality conditions of the penalty, which saga hardly reaches on unscaled data.
     residual = ours.predict_proba(X) - (y[:, None] == ours.classes_)
     gradient = (weight[:, None] * residual).T @ X / weight.sum()
-    gradient = (gradient[1:] if len(ours.coef_) == 1 else gradient) + (1 - l1_ratio) * ours.coef_ / (
-        0.3 * weight.sum()
-    )
+    gradient = (gradient[1:] if len(ours.coef_) == 1 else gradient) + (1 - l1_ratio) * ours.coef_ / (0.3 * weight.sum())
     bound, scale = l1_ratio / (0.3 * weight.sum()), X.std(axis=0)
-    violation = np.where(
-        ours.coef_ == 0, np.abs(gradient) - bound, np.abs(gradient + bound * np.sign(ours.coef_))
-    )
+    violation = np.where(ours.coef_ == 0, np.abs(gradient) - bound, np.abs(gradient + bound * np.sign(ours.coef_)))
     assert (violation / scale).max() < 1e-7
 
 
@@ -181,9 +167,7 @@ def test_huber_at_the_scale_scikit_learn_finds(name, alpha):
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     theirs = reference(linear_model.HuberRegressor(alpha=alpha, **TIGHT), X, y)
     # Its objective is 2/scale times [sum of losses + scale * alpha / 2 * ||b||^2].
-    ours = LinearRegression(
-        losses.Huber(theirs.epsilon * theirs.scale_), alpha=theirs.scale_ * alpha / len(y)
-    )
+    ours = LinearRegression(losses.Huber(theirs.epsilon * theirs.scale_), alpha=theirs.scale_ * alpha / len(y))
     distance = np.linalg.norm(fit(ours, X, y).coef_ - theirs.coef_) / np.linalg.norm(theirs.coef_)
     assert distance < 1e-4
 
@@ -200,12 +184,8 @@ def test_huber_on_raw_columns(name, alpha):
         return clipped * residual - clipped**2 / 2
 
     ours = fit(LinearRegression(losses.Huber(epsilon), alpha=alpha), X, y, weight)
-    assert_agrees(
-        ours, theirs, lambda m: regression_objective(m, X, y, weight, alpha, loss=loss), tolerance=1e-4
-    )
-    gradient = (
-        -X.T @ (weight * np.clip(y - ours.predict(X), -epsilon, epsilon)) / weight.sum() + alpha * ours.coef_
-    )
+    assert_agrees(ours, theirs, lambda m: regression_objective(m, X, y, weight, alpha, loss=loss), tolerance=1e-4)
+    gradient = -X.T @ (weight * np.clip(y - ours.predict(X), -epsilon, epsilon)) / weight.sum() + alpha * ours.coef_
     assert np.abs(gradient / X.std(axis=0)).max() < 1e-5 * epsilon
 
 
@@ -217,9 +197,7 @@ def test_quantiles(name, weighted, quantile, alpha):
     X, y, weight = load(name)
     weight = weight if weighted else None
     theirs = reference(linear_model.QuantileRegressor(quantile=quantile, alpha=alpha), X, y, weight)
-    ours = fit(
-        LinearRegression(losses.Quantile(quantile), alpha=alpha, l1_ratio=1.0 if alpha else 0.0), X, y, weight
-    )
+    ours = fit(LinearRegression(losses.Quantile(quantile), alpha=alpha, l1_ratio=1.0 if alpha else 0.0), X, y, weight)
 
     def objective(model):
         return regression_objective(
@@ -261,9 +239,7 @@ def own_pseudo_huber(y, raw):
     return 400.0 * ((1.0 + ((y - raw) / 20.0) ** 2) ** 0.5 - 1.0)
 
 
-@pytest.mark.parametrize(
-    ("own", "built_in"), [(own_squared_error, "squared_error"), (own_huber, losses.Huber(20.0))]
-)
+@pytest.mark.parametrize(("own", "built_in"), [(own_squared_error, "squared_error"), (own_huber, losses.Huber(20.0))])
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_own_loss_equal_to_a_built_in(own, built_in, alpha):
     X, y, weight = load("diabetes")

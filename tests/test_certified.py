@@ -58,9 +58,7 @@ def solve_exactly(columns, y, intercept):
 
 @lru_cache
 def exact_decimals(problem):
-    return solve_exactly(
-        [powers(problem, list(map(Fraction, row))) for row in problem.x], problem.y, problem.intercept
-    )
+    return solve_exactly([powers(problem, list(map(Fraction, row))) for row in problem.x], problem.y, problem.intercept)
 
 
 @lru_cache

@@ -123,9 +123,7 @@ def test_loss_curves_are_told_apart_by_name():
 
 
 def test_the_record_of_a_pipeline_is_that_of_its_last_step():
-    model = make_pipeline(StandardScaler(), Recorded(record={"loss_curve_": [2.0, 1.0]})).fit(
-        np.zeros((3, 1))
-    )
+    model = make_pipeline(StandardScaler(), Recorded(record={"loss_curve_": [2.0, 1.0]})).fit(np.zeros((3, 1)))
     np.testing.assert_array_equal(LossCurveDisplay.from_estimator(model).loss_curve, [2.0, 1.0])
 
 

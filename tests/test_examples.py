@@ -75,11 +75,7 @@ def test_example_is_short_tested_and_says_how_to_run_it(name):
 
 def test_quickstart(run):
     _, output = run("quickstart")
-    for task in (
-        "diabetes, least squares (R2)",
-        "diabetes, median regression (R2)",
-        "digits, ten classes (accuracy)",
-    ):
+    for task in ("diabetes, least squares (R2)", "diabetes, median regression (R2)", "digits, ten classes (accuracy)"):
         theirs, ours, _ = numbers(output, task)
         assert ours == pytest.approx(theirs, abs=0.005)
         assert ours > 0.3
@@ -121,11 +117,7 @@ def test_noisy_line(run):
     x = np.linspace(0, 10, 100)
     y = 2.5 * x + 3 + random.normal(0, 1.5, 100)
     batches = [(tf.constant(x), tf.constant(y))] * 10_000
-    textbook = {
-        "loss": lambda y, z: tf.reduce_sum((y - z) ** 2) / (2 * 100),
-        "start": (0.0, 0.0),
-        "rate": 0.001,
-    }
+    textbook = {"loss": lambda y, z: tf.reduce_sum((y - z) ** 2) / (2 * 100), "start": (0.0, 0.0), "rate": 0.001}
     expected = tape_path(batches=batches, compiled=True, **textbook)
     np.testing.assert_allclose(expected[:500], tape_path(batches=batches[:500], **textbook), rtol=1e-12)
     assert_same_path(models["gradient descent"], expected)
@@ -185,9 +177,7 @@ def test_own_loss(run):
     np.testing.assert_allclose([*adam.coef_, adam.intercept_], answer.x, atol=1e-3)
     assert auto.converged_
     assert auto.n_iter_ < adam.n_iter_ / 10
-    np.testing.assert_allclose(
-        numbers(output, 'log-cosh, solver="auto"')[:3], [*answer.x, answer.fun], atol=2e-6
-    )
+    np.testing.assert_allclose(numbers(output, 'log-cosh, solver="auto"')[:3], [*answer.x, answer.fun], atol=2e-6)
 
 
 def test_real_data(run):

@@ -49,9 +49,7 @@ def each(models):
 def make(model, n=150, p=7, classes=2, seed=0):
     """Correlated columns of different spread, and a target of the model's kind with noise in it."""
     generator = np.random.default_rng(seed)
-    X = generator.normal(size=(n, p)) @ (np.eye(p) + 0.3 * generator.normal(size=(p, p))) + generator.normal(
-        size=p
-    )
+    X = generator.normal(size=(n, p)) @ (np.eye(p) + 0.3 * generator.normal(size=(p, p))) + generator.normal(size=p)
     z = X @ generator.normal(size=(p, classes)) + generator.gumbel(size=(n, classes)) * 2
     if isinstance(model, LogisticRegression):
         return X, z.argmax(axis=1)
@@ -213,9 +211,7 @@ def test_without_an_intercept(model, fit_intercept):
 def test_float32_stays_float32(model):
     X, y = make(model)
     X32 = X.astype(np.float32)
-    with (
-        warnings.catch_warnings()
-    ):  # 1e-6 may be below what float32 can tell, which is said and is not tested here
+    with warnings.catch_warnings():  # 1e-6 may be below what float32 can tell, which is said and is not tested here
         warnings.simplefilter("ignore", ConvergenceWarning)
         single = clone(model).fit(X32, y.astype(np.float32) if y.dtype.kind == "f" else y)
     assert single.coef_.dtype == np.float32
@@ -279,11 +275,7 @@ def test_plain_gradient_descent_is_the_textbooks():
         coef, intercept = coef - 0.05 * X.T @ residual / len(y), intercept - 0.05 * residual.mean()
         path.append([*coef, intercept])
     model = LinearRegression(
-        solver=GradientDescent("sgd", learning_rate=0.05),
-        standardize=False,
-        max_iter=30,
-        tol=0,
-        record_path=True,
+        solver=GradientDescent("sgd", learning_rate=0.05), standardize=False, max_iter=30, tol=0, record_path=True
     ).fit(X, y, coef_init=np.arange(7.0), intercept_init=1.0)
     found = np.column_stack([model.coef_path_, model.intercept_path_])
     np.testing.assert_allclose(found, path, rtol=1e-6, atol=1e-6)  # Keras holds learning rates in float32

@@ -20,18 +20,20 @@ MODULES = {".".join(file.with_suffix("").parts): (ROOT / file).read_text() for f
 
 # From the bottom to the top; an import goes down or stays in its layer. A package stands for its modules.
 LAYERS = [
-    {"_result"},
-    {"_autodiff", "_penalty", "losses", "devices"},
-    {"_loop", "_objective", "_rows", "_scaling", "solvers"},
+    {"_tensorflow", "_result"},
+    {"_autodiff", "_penalty", "losses", "devices", "_double_double", "_basis"},
+    {"_loop", "_objective", "_block_sums", "_rows", "_dataset", "_scaling", "solvers"},
     {"estimators", "display"},
 ]
 # What a module must not know although its layer would let it. `_choose` is where solvers meet objectives.
 BLIND = {
     "_autodiff": {"_penalty", "losses", "devices"},
-    "_loop": {"_objective", "_rows", "_scaling", "solvers"},
-    "_objective": {"solvers", "_loop"},
+    "_loop": {"losses", "_scaling", "_penalty"},
+    "_objective": {"solvers", "_loop", "losses"},
+    "_block_sums": {"solvers", "_loop", "_objective", "_rows", "_penalty"},
     "_penalty": {"losses"},
-    "_rows": {"losses", "_objective", "solvers", "_loop"},
+    "_rows": {"losses", "_objective", "_block_sums", "solvers", "_loop"},
+    "_dataset": {"losses", "_objective", "_block_sums", "solvers", "_loop"},
     "losses": {"_autodiff", "_penalty", "devices"},
     "solvers": {"losses", "_rows", "_loop"},
 }

@@ -51,9 +51,7 @@ EVERY_SOLVER = [
 ]
 
 
-@pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"
-)  # data of few rows, random labels
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # data of few rows, random labels
 @parametrize_with_checks(CONFIGURATIONS)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -88,9 +86,7 @@ def test_nested_parameters_reach_the_fit():
 
 
 @pytest.mark.parametrize(
-    "estimator",
-    [*REGRESSORS, LogisticRegression(), *(LinearRegression(solver=s) for s in EVERY_SOLVER)],
-    ids=repr,
+    "estimator", [*REGRESSORS, LogisticRegression(), *(LinearRegression(solver=s) for s in EVERY_SOLVER)], ids=repr
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_pickle_holds_the_fit_and_nothing_else(estimator):
@@ -140,9 +136,7 @@ def test_fitted_attributes_are_numpy_and_python():
 def test_pipeline_and_parallel_grid_searches():
     X, y = load_diabetes(return_X_y=True, scaled=False)
     grid = {"solver__learning_rate": [1e-4, 0.1], "solver__optimizer": ["adam", "nadam"]}
-    search = GridSearchCV(
-        LinearRegression(solver=GradientDescent(), max_iter=300, tol=1e-4), grid, cv=3, n_jobs=2
-    )
+    search = GridSearchCV(LinearRegression(solver=GradientDescent(), max_iter=300, tol=1e-4), grid, cv=3, n_jobs=2)
     # The workers' warnings are theirs; the refit at the better rate converges here without one.
     search.fit(X, y)
     assert search.best_params_["solver__learning_rate"] == 0.1

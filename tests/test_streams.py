@@ -102,8 +102,7 @@ def test_partial_fit_is_fit(condition, tolerance, weighted, how, seed):
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{"alpha": 0.3}, {"fit_intercept": False}, {"standardize": False}, {"alpha": 0.1, "l1_ratio": 0.5}],
+    "settings", [{"alpha": 0.3}, {"fit_intercept": False}, {"standardize": False}, {"alpha": 0.1, "l1_ratio": 0.5}]
 )
 def test_partial_fit_with_settings(settings):
     X, y, weight = simple(LinearRegression())
@@ -162,14 +161,10 @@ def test_partial_fit_keeps_no_rows_and_starts_again_with_fit():
         LinearRegression().partial_fit(X, y).partial_fit(X[:, :2], y)
 
 
-@pytest.mark.parametrize(
-    "loss", ["huber", "absolute_error", lambda y, raw: (1 + (y - raw) ** 2) ** 0.5 - 1], ids=str
-)
+@pytest.mark.parametrize("loss", ["huber", "absolute_error", lambda y, raw: (1 + (y - raw) ** 2) ** 0.5 - 1], ids=str)
 def test_partial_fit_of_other_losses_is_one_pass_of_gradient_descent(loss):
     X, y, weight = simple(LinearRegression())
-    model = LinearRegression(
-        loss, solver=GradientDescent("adam", learning_rate=0.05, batch_size=32), random_state=0
-    )
+    model = LinearRegression(loss, solver=GradientDescent("adam", learning_rate=0.05, batch_size=32), random_state=0)
     scores = [model.partial_fit(X, y, weight).score(X, y) for _ in range(30)]
     assert scores[0] < scores[-1]
     assert scores[-1] > 0.9 * LinearRegression(loss).fit(X, y).score(X, y)
@@ -179,13 +174,9 @@ def test_partial_fit_of_a_classifier():
     generator = np.random.default_rng(0)
     X = generator.normal(size=(900, 4)) * [1, 100, 0.01, 1] + 7.0
     names = np.array(["blue", "green", "red"])
-    y = names[
-        (X @ generator.normal(size=(4, 3)) / [1, 50, 20] + generator.gumbel(size=(900, 3))).argmax(axis=1)
-    ]
+    y = names[(X @ generator.normal(size=(4, 3)) / [1, 50, 20] + generator.gumbel(size=(900, 3))).argmax(axis=1)]
     first = np.flatnonzero(y != "red")[:100]
-    model = LogisticRegression(
-        solver=GradientDescent("adam", learning_rate=0.05, batch_size=32), random_state=0
-    )
+    model = LogisticRegression(solver=GradientDescent("adam", learning_rate=0.05, batch_size=32), random_state=0)
     with pytest.raises(ValueError, match="classes"):
         clone(model).partial_fit(X[first], y[first])
     model.partial_fit(X[first], y[first], classes=names)

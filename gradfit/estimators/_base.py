@@ -11,17 +11,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradfit import _result
+from gradfit._dataset import DatasetRows
 from gradfit._loop import minimize
 from gradfit._objective import Objective
 from gradfit._penalty import ElasticNet, stationarity
-from gradfit._rows import ArrayRows, DatasetRows
+from gradfit._rows import ArrayRows
 from gradfit._scaling import Scaling
 from gradfit.devices import on_device
 from gradfit.estimators._progress import ProgressPrinter
 from gradfit.solvers import Exact, Newton
 from gradfit.solvers._choose import get_solver, stages
 from gradfit.solvers._held_out import HeldOut
-
 
 _BOOLEAN = ((bool, np.bool_), lambda v: True, "a bool")
 
@@ -68,7 +68,7 @@ class LinearModel(BaseEstimator, ABC):
         return self._publish(objective, coef, intercept, results, device)
 
     def _check_parameters(self) -> None:
-        checks = {
+        checks: dict[str, tuple] = {
             "alpha": (Real, lambda v: v >= 0 and np.isfinite(v), "a number >= 0"),
             "C": (Real, lambda v: v > 0, "a number > 0 (np.inf: no penalty)"),
             "l1_ratio": (Real, lambda v: 0 <= v <= 1, "a number in [0, 1]"),
@@ -133,9 +133,9 @@ class LinearModel(BaseEstimator, ABC):
                 rows.moments()
             return Scaling.identity(rows.n_features)
         penalty = self._get_penalty(rows.total_weight)
-        return Scaling.from_moments(
-            *rows.moments(), self.fit_intercept and rows.can_center, penalty.alpha * (1.0 - penalty.l1_ratio)
-        )
+        mean, variance = rows.moments()
+        center = self.fit_intercept and rows.can_center
+        return Scaling.from_moments(mean, variance, center, penalty.alpha * (1.0 - penalty.l1_ratio))
 
     def _compose(self, rows) -> Objective:
         penalty = self._get_penalty(rows.total_weight)
@@ -284,5 +284,7 @@ def _initial(name, value, shape):
     """Return an initial value as float64 of this shape; None is zero."""
     array = np.zeros(shape) if value is None else np.asarray(value, np.float64)
     if array.size != np.prod(shape) or not np.isfinite(array).all():
-        raise ValueError(f"{name}: got shape {array.shape} or values that are not finite; it must be finite, of shape {shape}.")
+        raise ValueError(
+            f"{name}: got shape {array.shape} or values that are not finite; it must be finite, of shape {shape}."
+        )
     return array.reshape(shape)

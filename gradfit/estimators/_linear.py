@@ -7,12 +7,11 @@ from sklearn.base import RegressorMixin
 
 from gradfit._autodiff import probe
 from gradfit._penalty import ElasticNet
-from gradfit.estimators._base import LinearModel
 from gradfit.estimators._partial import PartialFit
 from gradfit.losses import get_loss
 
 
-class LinearRegressor(RegressorMixin, PartialFit, LinearModel):
+class LinearRegressor(RegressorMixin, PartialFit):
     """What LinearRegression and PolynomialRegression share: a numeric target and a loss the user chooses."""
 
     def _get_loss(self):
@@ -57,6 +56,25 @@ class LinearRegressor(RegressorMixin, PartialFit, LinearModel):
         """
         self._forget_chunks()
         return self._fit(X, y, sample_weight, coef_init, intercept_init)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Take in a chunk of rows.
+
+        For a quadratic loss the coefficients are those of `fit` on all chunks together, in any order; other
+        losses make one pass of mini-batch gradient descent over the chunk, with the columns scaled as in the
+        first chunk.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, sample_weight)
 
     def _set_coefficients(self, coef, intercept):
         single = len(coef) == 1 and self._target_ndim == 1

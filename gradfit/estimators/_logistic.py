@@ -8,12 +8,11 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gradfit._penalty import ElasticNet
-from gradfit.estimators._base import LinearModel
 from gradfit.estimators._partial import PartialFit
 from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
 
 
-class LogisticRegression(ClassifierMixin, PartialFit, LinearModel):
+class LogisticRegression(ClassifierMixin, PartialFit):
     """Linear classifier with probabilities: binary logistic, or softmax over three and more classes.
 
     Minimizes ``C sum_i w_i l(y_i, z_i) + l1_ratio ||b||_1 + (1 - l1_ratio) / 2 ||b||^2``, where l is the
@@ -195,13 +194,13 @@ class LogisticRegression(ClassifierMixin, PartialFit, LinearModel):
             raise ValueError(f"y holds a single class, {self.classes_[0]!r}; a classifier needs at least two classes.")
         return index.astype(dtype) if len(self.classes_) == 2 else index.astype(np.int32)
 
-    def _publish(self, objective, coef, intercept, results, device, **options):
+    def _publish(self, objective, coef, intercept, results, device, passes_for_scaling=1):
         if np.isinf(self.C) and self._is_separated(objective, coef, intercept):
             results[-1].status = "separable"
-        return super()._publish(objective, coef, intercept, results, device, **options)
+        return super()._publish(objective, coef, intercept, results, device, passes_for_scaling)
 
     def _is_separated(self, objective, coef, intercept) -> bool:
-        """Return whether every row of positive weight lies on its own class's side, so that no finite optimum exists."""
+        """Return whether every row that counts lies on its own class's side, so that no finite optimum exists."""
         if objective.rows.comes_in_batches:
             return False
         for x, y, weight in objective.rows.blocks():
@@ -220,5 +219,3 @@ class LogisticRegression(ClassifierMixin, PartialFit, LinearModel):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-

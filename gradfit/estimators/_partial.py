@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from gradfit._objective import Objective
 from gradfit._rows import ArrayRows
 from gradfit._scaling import Scaling
 from gradfit.devices import on_device
+from gradfit.estimators._base import LinearModel
 from gradfit.solvers import Exact, GradientDescent
 from gradfit.solvers._choose import get_solver
 from gradfit.solvers._exact import NormalSums, add_rows, solve_sums
@@ -19,35 +21,16 @@ _BATCH_SIZE = 32
 
 @dataclass
 class Chunks:
-    """What the chunks seen so far leave behind: for squared loss exact sums, else a scaling and an optimizer's state."""
+    """What the chunks seen so far leave behind: exact sums for squared loss, else an optimizer's state."""
 
     scaling: Scaling
     sums: NormalSums | None = None
-    memory: object = None
+    memory: Any = None
     total_weight: float = 0.0
 
 
-class PartialFit:
-    """Adds `partial_fit` to a linear model."""
-
-    def partial_fit(self, X, y, sample_weight=None):
-        """Take in a chunk of rows.
-
-        For a quadratic loss the coefficients are those of `fit` on all chunks together, in any order; other
-        losses make one pass of mini-batch gradient descent over the chunk, with the columns scaled as in the
-        first chunk.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        self
-        """
-        return self._partial_fit(X, y, sample_weight)
+class PartialFit(LinearModel):
+    """A linear model that can take in rows chunk by chunk."""
 
     def _forget_chunks(self) -> None:
         self.__dict__.pop("_chunks", None)
@@ -95,6 +78,8 @@ class PartialFit:
         if solver.batch_size is None:
             solver.set_params(batch_size=_BATCH_SIZE)
         start = self._start(objective, *((self.coef_, self.intercept_) if hasattr(self, "_chunks") else (None, None)))
-        coef, intercept, results = self._run_targets(solver, objective, start, max_iter=1, tol=0.0, memories=chunks.memory)
+        coef, intercept, results = self._run_targets(
+            solver, objective, start, max_iter=1, tol=0.0, memories=chunks.memory
+        )
         chunks.memory = [r.memory for r in results]
         return coef, intercept, results

@@ -118,5 +118,3 @@ verbose, record_path
     def _raw(self, X):
         raw = self._columns(self._validated(X)) @ self._basis_coef.T + self._basis_intercept
         return raw[:, 0] if self.coef_.ndim == 1 else raw
-
-

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
 
+from gradfit._tensorflow import tf
 from gradfit.solvers._exact import Exact
 from gradfit.solvers._gradient_descent import GradientDescent
 from gradfit.solvers._lbfgs import LBFGS
@@ -33,7 +34,7 @@ class Stage(NamedTuple):
     """
 
     solver: Solver
-    objective: object
+    objective: Any
     tol: float
     precondition: tuple = ()
     is_final: bool = True
@@ -42,8 +43,6 @@ class Stage(NamedTuple):
         """Return the curvature to start from, at theta, or None."""
         if not self.precondition:
             return None
-        import tensorflow as tf
-
         objective, order = self.precondition
         return objective.evaluate(tf.constant(theta, tf.float64), order).curvature
 

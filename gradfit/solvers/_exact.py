@@ -10,7 +10,7 @@ from scipy.linalg import lapack, lstsq
 from sklearn.base import BaseEstimator
 
 from gradfit import _double_double as dd
-from gradfit._objective import NormalBlock
+from gradfit._block_sums import NormalBlock
 from gradfit._result import SolveResult
 
 _TRUSTED_CONDITION = {"float64": 1e4, "float32": 1e2}
@@ -46,7 +46,7 @@ class NormalSums:
         return out
 
     def equivalent_rows(self, fit_intercept: bool):
-        """Return few rows (r, p) and targets (r, t) with the same normal equations, and the means taken off all columns."""
+        """Return few rows (r, p) and targets (r, t) with the same normal equations, and the means taken off."""
         matrix, mean = self._centered(fit_intercept)
         p = self.n_features
         power = np.ldexp(1.0, -np.frexp(np.sqrt(np.maximum(np.diagonal(matrix[0]), 0.0)))[1])
@@ -141,7 +141,7 @@ class Exact(BaseEstimator):
         """Accept: there are no settings."""
 
     def solve(self, objective) -> tuple[np.ndarray, np.ndarray, SolveResult]:
-        """Return coefficients (t, p) and intercepts (t,) in the user's units, and how it went, for all targets at once."""
+        """Return coefficients (t, p) and intercepts (t,) of all targets in the user's units, and how it went."""
         rows = objective.rows
         p = rows.n_features
         affordable = p <= _MAX_PRECISE
@@ -230,5 +230,12 @@ def _result(gradient, value, rank, varying) -> SolveResult:
     error = float(np.abs(gradient).max(initial=0.0))
     facts = {"error": error, "tol": 0.0, "rank": rank, "n_features": varying, "remedy": ""}
     return SolveResult(
-        np.empty(0), status, gradient=gradient, n_iter=1, n_updates=1, n_passes=1, loss_curve=[float(value.mean())], facts=facts
+        np.empty(0),
+        status,
+        gradient=gradient,
+        n_iter=1,
+        n_updates=1,
+        n_passes=1,
+        loss_curve=[float(value.mean())],
+        facts=facts,
     )

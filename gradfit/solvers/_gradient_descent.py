@@ -7,32 +7,33 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from gradfit._objective import Form, tensor_objective
+from gradfit._block_sums import Form
+from gradfit._objective import tensor_objective
+from gradfit._tensorflow import tf
 from gradfit.solvers._solver import Iteration, Solver
-
 
 _NOISE_ULPS = 4096
 _ALLOWED = (
-    "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', a solver from gradfit.solvers, or a Keras optimizer "
-    "such as 'sgd', 'adam', 'nadam'."
+    "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', a solver from gradfit.solvers, or a Keras "
+    "optimizer such as 'sgd', 'adam', 'nadam'."
 )
 
 
 class DescentState(NamedTuple):
     """Parameters after the last update, and the loss and gradient last seen."""
 
-    theta: object
-    value: object
-    gradient: object
-    stalled: object
-    passes: object
-    updates: object
-    seed: object
-    noise: object
+    theta: Any
+    value: Any
+    gradient: Any
+    stalled: Any
+    passes: Any
+    updates: Any
+    seed: Any
+    noise: Any
 
 
 class GradientDescent(Solver):
@@ -61,10 +62,10 @@ class GradientDescent(Solver):
     """
 
     handles_streams = True
-    remedies = {
-        "max_iter": "Use solver='auto', raise max_iter, or take longer steps: solver=GradientDescent(..., learning_rate=...).",
-        "nonfinite": "The steps are too long: take shorter ones, solver=GradientDescent(..., learning_rate=...), leave standardize=True, "
-        "or check the loss for overflow.",
+    remedies: ClassVar = {
+        "max_iter": "Use solver='auto', raise max_iter, or raise the learning_rate of solver=GradientDescent(...).",
+        "nonfinite": "The steps are too long: lower the learning_rate of solver=GradientDescent(...), leave "
+        "standardize=True, or check the loss for overflow.",
     }
 
     def __init__(
@@ -89,14 +90,20 @@ class GradientDescent(Solver):
         rate = self.learning_rate
         if isinstance(rate, (int, float)) and not (np.isfinite(rate) and rate > 0):
             raise ValueError(f"GradientDescent: learning_rate={rate!r} is not allowed; it must be a positive number.")
-        if self.batch_size is not None and not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
-            raise ValueError(f"GradientDescent: batch_size={self.batch_size!r} is not allowed; it must be None or >= 1.")
+        if self.batch_size is not None and not (
+            isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1
+        ):
+            raise ValueError(
+                f"GradientDescent: batch_size={self.batch_size!r} is not allowed; it must be None or >= 1."
+            )
         if not 0 < self.validation_fraction < 1:
             raise ValueError(
-                f"GradientDescent: validation_fraction={self.validation_fraction!r} is not allowed; it must be in (0, 1)."
+                f"GradientDescent: validation_fraction={self.validation_fraction!r} is not allowed; take it in (0, 1)."
             )
         if self.n_iter_no_change < 1:
-            raise ValueError(f"GradientDescent: n_iter_no_change={self.n_iter_no_change!r} is not allowed; it must be >= 1.")
+            raise ValueError(
+                f"GradientDescent: n_iter_no_change={self.n_iter_no_change!r} is not allowed; it must be >= 1."
+            )
         self._settings()
 
     def _settings(self):
@@ -160,8 +167,6 @@ class Descent(Iteration):
 
     def init(self, objective, start):
         """Evaluate the start; mini-batches are evaluated only as they come."""
-        import tensorflow as tf
-
         zero, count = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
         if self.in_batches(objective.rows):
             unknown = tf.ones_like(start.theta)
@@ -172,8 +177,6 @@ class Descent(Iteration):
 
     def step(self, objective, state):
         """Make one update with all rows, or one update per mini-batch of a pass."""
-        import tensorflow as tf
-
         if not self.in_batches(objective.rows):
             # Adam and its kin divide by the gradient's own size, and would blow rounding errors up to full steps.
             gradient = tf.where(tf.abs(state.gradient) > state.noise, state.gradient, tf.zeros_like(state.gradient))
@@ -206,8 +209,6 @@ class BatchUpdate:
 
     def __call__(self, x, y, weight, carry, numbers):
         """Return the carry (theta, sum of values, sum of gradients, count) after the update."""
-        import tensorflow as tf
-
         theta, values, gradients, count = carry
         total = tf.maximum(tf.reduce_sum(tf.cast(weight, tf.float64)), np.finfo(np.float64).tiny)
         objective = tensor_objective(self.form, (x, y, weight), numbers._replace(total_weight=total))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradfit._tensorflow import tf
+
 
 class HeldOut:
     """Watches the loss on rows that the fit does not see; the parameters with the lowest loss are kept."""
@@ -31,8 +33,6 @@ class HeldOut:
 
     def __call__(self, theta):
         """Return the best parameters once the held-out loss has stopped improving, else None."""
-        import tensorflow as tf
-
         value = float(self.objective.evaluate(tf.constant(theta)).value)
         self.waited += 1
         if value < self.best:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gradfit._tensorflow import tf
 from gradfit.solvers._newton import factorize
 from gradfit.solvers._solver import SelfContained
 
@@ -14,29 +15,29 @@ _MAX_TRIALS = 20
 class LBFGSState(NamedTuple):
     """Parameters, what was evaluated there, the last moves and gradient changes, and the preconditioner."""
 
-    theta: object
-    value: object
-    gradient: object
-    moves: object
-    changes: object
-    factor: object
-    scale: object
-    stalled: object
-    passes: object
-    updates: object
+    theta: Any
+    value: Any
+    gradient: Any
+    moves: Any
+    changes: Any
+    factor: Any
+    scale: Any
+    stalled: Any
+    passes: Any
+    updates: Any
 
 
 class Trial(NamedTuple):
     """A point of the line search, and the bracket around the step sought."""
 
-    step: object
-    low: object
-    high: object
-    theta: object
-    value: object
-    gradient: object
-    count: object
-    done: object
+    step: Any
+    low: Any
+    high: Any
+    theta: Any
+    value: Any
+    gradient: Any
+    count: Any
+    done: Any
 
 
 class LBFGS(SelfContained):
@@ -64,8 +65,6 @@ class LBFGS(SelfContained):
 
     def init(self, objective, start):
         """Evaluate the start and factor the curvature: (blocks, d, d) or, for many features, a diagonal (d,)."""
-        import tensorflow as tf
-
         theta, curvature = objective.centred(start.theta), start.curvature
         value, gradient, _ = objective.evaluate(theta)
         if isinstance(curvature, tuple):
@@ -82,8 +81,6 @@ class LBFGS(SelfContained):
 
     def step(self, objective, state):
         """Move along the quasi-Newton direction."""
-        import tensorflow as tf
-
         direction = -self._inverse_hessian(objective, state, state.gradient)
         descent = tf.tensordot(state.gradient, direction, 1)
         trial = _line_search(objective, state, direction, descent)
@@ -111,10 +108,10 @@ class LBFGS(SelfContained):
 
     def _inverse_hessian(self, objective, state, vector):
         """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
-        import tensorflow as tf
-
         products = tf.reduce_sum(state.moves * state.changes, 1)
-        rho = tf.where(products > 0.0, 1.0 / tf.where(products > 0.0, products, tf.ones_like(products)), tf.zeros_like(products))
+        rho = tf.where(
+            products > 0.0, 1.0 / tf.where(products > 0.0, products, tf.ones_like(products)), tf.zeros_like(products)
+        )
         weights = []
         for i in reversed(range(self.memory)):
             weights.append(rho[i] * tf.tensordot(state.moves[i], vector, 1))
@@ -129,8 +126,6 @@ class LBFGS(SelfContained):
 
 
 def _precondition(objective, state, vector):
-    import tensorflow as tf
-
     if isinstance(state.factor, tuple):
         return objective.centred(vector / state.scale**2)
     blocks = tf.reshape(vector, tf.shape(state.scale)) / state.scale
@@ -140,8 +135,6 @@ def _precondition(objective, state, vector):
 
 def _line_search(objective, state, direction, descent) -> Trial:
     """Bracket a weak-Wolfe step by doubling and bisection, starting from 1."""
-    import tensorflow as tf
-
     noise = objective.noise(state.value)
 
     def unfinished(trial):

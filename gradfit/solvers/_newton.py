@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gradfit._tensorflow import tf
 from gradfit.solvers._solver import SelfContained
 
 _JITTER = 1e-12
 _MAX_REJECTIONS = 30
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
-_SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # factors from one width of the kinks to the next, and from the first to the last
+_SHARPEN, _LAST_WIDTH = (0.2, 3e-8)  # factors from one width of the kinks to the next, and from the first to the last
 
 
 class NewtonState(NamedTuple):
     """Parameters, what was evaluated there, the what shortens the next step, and the width of the loss's kinks."""
 
-    theta: object
-    value: object
-    gradient: object
-    hessian: object
-    damping: object
-    shortening: object
-    width: object
-    unfinished: object
-    rejections: object
-    stalled: object
-    passes: object
-    updates: object
+    theta: Any
+    value: Any
+    gradient: Any
+    hessian: Any
+    damping: Any
+    shortening: Any
+    width: Any
+    unfinished: Any
+    rejections: Any
+    stalled: Any
+    passes: Any
+    updates: Any
 
     @property
     def searching(self):
@@ -50,19 +51,16 @@ class TrustRegion(SelfContained):
 
     def init(self, objective, start):
         """Evaluate the start."""
-        import tensorflow as tf
-
         new = objective.evaluate(start.theta, "hessian")
         zero, one = tf.constant(0.0, tf.float64), tf.constant(1.0, tf.float64)
         width = zero if objective.smoothing is None else objective.smoothing
         return NewtonState(
-            start.theta, *new, zero, one, width, width > 0.0, tf.constant(0), tf.constant(False), one, tf.constant(0, tf.int64)
+            start.theta, new.value, new.gradient, new.curvature, zero, one, width, width > 0.0, tf.constant(0),
+            tf.constant(False), one, tf.constant(0, tf.int64),
         )  # fmt: skip
 
     def step(self, objective, state):
         """Try one step; keep it if the objective falls. Where the loss has kinks, sharpen them as soon as possible."""
-        import tensorflow as tf
-
         blunt = objective.smoothed(state.width)
         diagonal = tf.linalg.diag_part(state.hessian)
         metric = tf.where(diagonal > 0.0, diagonal, 1.0)
@@ -84,13 +82,12 @@ class TrustRegion(SelfContained):
         return state._replace(
             theta=theta, value=value, gradient=gradient, hessian=hessian, damping=damping, shortening=shortening,
             width=tf.where(accepted, width, state.width), unfinished=sharpens | ~at_last | (accepted & is_long),
-            rejections=rejections, stalled=rejections >= _MAX_REJECTIONS, passes=state.passes + 1.0, updates=state.updates + 1,
+            rejections=rejections, stalled=rejections >= _MAX_REJECTIONS,
+            passes=state.passes + 1.0, updates=state.updates + 1,
         )  # fmt: skip
 
     def _predicted(self, objective, state, trial):
         """Return by how much the model says that the objective falls."""
-        import tensorflow as tf
-
         move = trial - state.theta
         curved = 0.5 * tf.tensordot(move, tf.linalg.matvec(state.hessian, move), 1)
         kinks = tf.reduce_sum(objective.numbers.l1 * (tf.abs(trial) - tf.abs(state.theta)))
@@ -98,8 +95,6 @@ class TrustRegion(SelfContained):
 
     def _lowers(self, objective, state, trial, new):
         """Return whether a trial lowers the objective or, at the rounding floor, the gradient."""
-        import tensorflow as tf
-
         predicted, actual = self._predicted(objective, state, trial), state.value - new.value
         level = tf.abs(actual) <= objective.noise(state.value)
         calmer = objective.stationarity(trial, new.gradient) < objective.stationarity(state.theta, state.gradient)
@@ -107,13 +102,11 @@ class TrustRegion(SelfContained):
 
 
 def _sharpened(objective, state, predicted):
-    """Return the next width of the kinks, whether it is narrower (Newton has all but converged), and whether none is left.
+    """Return the next width of the kinks, whether it is narrower (Newton has converged), and whether none is left.
 
     The barrier that rounds the kinks is self-concordant, so the fall that the model predicts, in units of the
     width, tells how close the minimizer is.
     """
-    import tensorflow as tf
-
     if objective.smoothing is None:
         return state.width, tf.constant(False), tf.constant(True)
     last = _LAST_WIDTH * objective.smoothing
@@ -125,8 +118,6 @@ def _sharpened(objective, state, predicted):
 
 def _next_step_length(state, accepted, finite, move, new):
     """Return the next shortening of the step and damping of the model: shorten first, damp where that does not help."""
-    import tensorflow as tf
-
     slope, there = tf.tensordot(state.gradient, move, 1), tf.tensordot(new.gradient, move, 1)
     secant = tf.where(finite & (there > slope), slope / tf.minimum(slope - there, -1e-300), 0.1)
     shorter = tf.clip_by_value(secant, 0.02, 0.5) * state.shortening
@@ -157,24 +148,19 @@ class Newton(TrustRegion):
 
     def minimize_model(self, objective, theta, gradient, hessian):
         """Return theta plus the Newton step."""
-        return theta - solve_positive(hessian, gradient)
+        return theta - objective.centred(solve_positive(hessian, gradient))
 
 
 def solve_positive(matrix, vector):
     """Return ``matrix^-1 vector`` by Cholesky after scaling to a unit diagonal; NaN if not positive definite."""
-    import tensorflow as tf
-
     factor, scale = factorize(matrix)
     return tf.linalg.cholesky_solve(factor, (vector / scale)[..., None])[..., 0] / scale
 
 
 def factorize(matrix):
     """Return the Cholesky factor of the matrix scaled to a unit diagonal, and the root of that diagonal."""
-    import tensorflow as tf
-
     diagonal = tf.linalg.diag_part(matrix)
     scale = tf.sqrt(tf.where(diagonal > 0.0, diagonal, 1.0))
     scaled = matrix / (scale[..., :, None] * scale[..., None, :])
     jitter = _JITTER + tf.where(diagonal > 0.0, tf.zeros_like(diagonal), 1.0)
     return tf.linalg.cholesky(scaled + tf.linalg.diag(jitter)), scale
-

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gradfit._penalty import shrink
+from gradfit._tensorflow import tf
 from gradfit.solvers._newton import TrustRegion, solve_positive
 
 _ROUND = 50
@@ -17,25 +18,23 @@ _POLISHES = 20
 class Model(NamedTuple):
     """A quadratic function of v: its Hessian, and its gradient at the origin, where it is exact."""
 
-    matrix: object
-    gradient: object
-    origin: object
+    matrix: Any
+    gradient: Any
+    origin: Any
 
     def slope(self, v):
         """Return the gradient at v."""
-        import tensorflow as tf
-
         return self.gradient + tf.linalg.matvec(self.matrix, v - self.origin)
 
 
 class ModelPoint(NamedTuple):
     """A point on the model: the current one, the extrapolated one, the momentum, and whether it is optimal."""
 
-    theta: object
-    ahead: object
-    momentum: object
-    done: object
-    count: object
+    theta: Any
+    ahead: Any
+    momentum: Any
+    done: Any
+    count: Any
 
 
 class ProximalNewton(TrustRegion):
@@ -60,8 +59,6 @@ class ProximalNewton(TrustRegion):
 
     def minimize_model(self, objective, theta, gradient, hessian):
         """Return the minimizer of the quadratic model plus the L1 penalty."""
-        import tensorflow as tf
-
         scale = tf.sqrt(tf.linalg.diag_part(hessian))
         matrix = hessian / (scale[:, None] * scale[None, :])
         start = theta * scale
@@ -74,17 +71,13 @@ class ProximalNewton(TrustRegion):
 
         first = ModelPoint(start, start, tf.constant(1.0, tf.float64), tf.constant(False), tf.constant(0))
         point = tf.while_loop(
-            lambda point: ~point.done & (point.count < _MAX_ROUNDS),
-            one_round,
-            (_polish(first, model, l1),),
+            lambda point: ~point.done & (point.count < _MAX_ROUNDS), one_round, (_polish(first, model, l1),)
         )[0]
         return point.theta / scale
 
 
 def _descend(point: ModelPoint, model: Model, l1, step) -> ModelPoint:
     """Run a round of FISTA, dropping the momentum whenever it points uphill."""
-    import tensorflow as tf
-
     one = tf.constant(1.0, tf.float64)
 
     def body(i, theta, ahead, momentum):
@@ -106,8 +99,6 @@ def _polish(point: ModelPoint, model: Model, l1) -> ModelPoint:
     the way there stops at zero and leaves; where the support is optimal, the worst coefficient outside enters
     (feature-sign search: Lee, Battle, Raina, Ng, NIPS 2006).
     """
-    import tensorflow as tf
-
     free = l1 <= 0.0
     rounding = _ROUNDING * (tf.reduce_max(tf.abs(model.gradient)) + tf.reduce_max(tf.abs(model.origin)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from sklearn.base import BaseEstimator
 
@@ -16,12 +16,12 @@ class Start(NamedTuple):
     needs: a sample of the targets, and the linear predictor of the intercept-only fit.
     """
 
-    theta: object
-    curvature: object
-    seed: object
-    sample_y: object
-    sample_weight: object
-    baseline: object
+    theta: Any
+    curvature: Any
+    seed: Any
+    sample_y: Any
+    sample_weight: Any
+    baseline: Any
 
 
 class Iteration(ABC):
@@ -77,7 +77,7 @@ class Solver(BaseEstimator, ABC):
     handles_l1 = False
     handles_streams = False
     default_max_iter = 1000
-    remedies = {
+    remedies: ClassVar = {
         "max_iter": "Raise max_iter, or raise the penalty if the problem is nearly singular.",
         "nonfinite": "Check the loss for overflow, and the scale of y.",
     }
