@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradfit import _autodiff
+from gradfit._rows import SUM_ROWS
 from gradfit._tensorflow import tf
 from gradfit.losses import Loss
-
-_SUM_ROWS = 32768  # float32 products are summed in float32 over this many rows, in float64 beyond
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class BlockSums:
         else:
             rows, first, second = _autodiff.curvature(loss, y, raw)
         value = tf.reduce_sum(tf.cast(weight * rows, tf.float64))
-        slope = tf.reshape(first, [tf.shape(y)[0], -1]) * weight[:, None]
-        sums = (value, tf.reshape(self._pack(_transposed_product(x, slope), slope), [-1]))
+        slope = (first if self.form.per_class else first[:, None]) * weight[:, None]
+        sums = (value, tf.reshape(_bordered_product(x, slope, self.form.fit_intercept), [-1]))
         if self.order == "gradient":
             return sums
         if not self.form.per_class:
@@ -74,21 +73,12 @@ class BlockSums:
         intercept = theta[:, -1] if self.form.fit_intercept else tf.zeros_like(theta[:, 0])
         return theta[:, : tf.shape(x)[1]], intercept
 
-    def _pack(self, products, slope):
-        if not self.form.fit_intercept:
-            return products
-        return tf.concat([products, tf.reduce_sum(tf.cast(slope, tf.float64), 0)[:, None]], axis=1)
-
     def _curvature(self, x, second):
         """Return the curvature of one output: (d, d) for "hessian", (1, d, d) for "blocks", (d,) for "diagonal"."""
         second = second[:, None]
         if self.order == "diagonal":
-            return tf.reshape(self._pack(_transposed_product(_square(x), second), second), [-1])
-        gram = _gram(x, second)
-        if self.form.fit_intercept:
-            edge = _transposed_product(x, second)
-            corner = tf.reduce_sum(tf.cast(second, tf.float64))[None, None]
-            gram = tf.concat([tf.concat([gram, edge], 0), tf.concat([tf.transpose(edge), corner], 0)], 1)
+            return tf.reshape(_bordered_product(_square(x), second, self.form.fit_intercept), [-1])
+        gram = _bordered_gram(x, second, self.form.fit_intercept)
         return gram[None] if self.order == "blocks" else gram
 
     def _class_curvature(self, loss, x, y, weight, raw):
@@ -98,7 +88,7 @@ class BlockSums:
             rows = _autodiff.class_curvature(loss, y, raw, k) * weight[:, None]
             if self.order == "diagonal":
                 own = tf.gather(rows, [k], axis=1)
-                return tf.reshape(self._pack(_transposed_product(_square(x), own), own), [-1])
+                return tf.reshape(_bordered_product(_square(x), own, self.form.fit_intercept), [-1])
             if self.order == "blocks":
                 return self._curvature(x, tf.gather(rows, k, axis=1))[0]
             x1 = tf.concat([x, tf.ones_like(x[:, :1])], 1) if self.form.fit_intercept else x
@@ -111,24 +101,6 @@ class BlockSums:
             return stacked
         size = tf.size(stacked[0]) if self.order == "diagonal" else tf.shape(stacked)[2]
         return tf.reshape(stacked, [-1] if self.order == "diagonal" else [size, size])
-
-
-@dataclass(frozen=True)
-class NormalBlock:
-    """The normal equations of a quadratic loss over one block of rows, for all targets at once."""
-
-    form: Form
-
-    def __call__(self, x, y, weight, numbers):
-        """Return ``X'HX`` (d, d), ``-X'g`` (d, t) and the losses (t,), with g and H taken at raw = 0."""
-        flat = tf.reshape(y, [-1])
-        losses, first, second = _autodiff.curvature(self.form.loss(numbers, x.dtype), flat, tf.zeros_like(flat))
-        columns = [tf.shape(x)[0], -1]
-        x1 = tf.concat([x, tf.ones_like(x[:, :1])], 1) if self.form.fit_intercept else x
-        second = tf.reshape(second, columns)[:, 0] * weight
-        right = _blocked_matmul(x1, -tf.reshape(first, columns) * weight[:, None])
-        value = tf.reduce_sum(tf.cast(tf.reshape(losses, columns) * weight[:, None], tf.float64), 0)
-        return _gram(x1, second[:, None]), right, value
 
 
 def _product(x, coef):
@@ -150,18 +122,32 @@ def _transposed_product(x, v):
     return _blocked_matmul(v, x)
 
 
-def _gram(x, second):
-    """Return X' diag(second) X in float64."""
-    return _blocked_matmul(x, x * second)
+def _bordered_product(x, v, fit_intercept):
+    """Return V'[X 1], (k, p + 1), or V'X, in float64."""
+    products = _transposed_product(x, v)
+    if not fit_intercept:
+        return products
+    return tf.concat([products, tf.reduce_sum(tf.cast(v, tf.float64), 0)[:, None]], axis=1)
+
+
+def _bordered_gram(x, second, fit_intercept):
+    """Return [X 1]' diag(second) [X 1], or X' diag(second) X, in float64; `second` is (n, 1)."""
+    gram = _blocked_matmul(x, x * second)
+    if not fit_intercept:
+        return gram
+    edge = _bordered_product(x, second, True)
+    return tf.concat([tf.concat([gram, edge[:, :-1]], 0), tf.transpose(edge)], 1)
 
 
 def _blocked_matmul(a, b):
-    """Return A'B in float64, summed over blocks of rows."""
+    """Return A'B in float64: float32 products are summed in float32 over a part of the rows, in float64 beyond."""
     if a.dtype == tf.float64:
         return tf.matmul(a, b, transpose_a=True)
-    n_blocks = tf.shape(a)[0] // _SUM_ROWS
-    whole = n_blocks * _SUM_ROWS
-    stack = [tf.reshape(m[:whole], [n_blocks, _SUM_ROWS, tf.shape(m)[1]]) for m in (a, b)]
-    head = tf.reduce_sum(tf.cast(tf.matmul(*stack, transpose_a=True), tf.float64), axis=0)
-    tail = tf.matmul(a[whole:], b[whole:], transpose_a=True)
-    return head + tf.cast(tail, tf.float64)
+    n_rows = tf.shape(a)[0]
+    size = tf.where(n_rows % SUM_ROWS > 0, n_rows, SUM_ROWS)  # rows come in whole blocks, or are few
+    stack = [tf.reshape(m, [-1, size, tf.shape(m)[1]]) for m in (a, b)]
+    if a.shape[1] == 1:  # a row of numbers needs no transposing, which is slow
+        products = tf.matmul(tf.reshape(a, [-1, 1, size]), stack[1])
+    else:
+        products = tf.matmul(*stack, transpose_a=True)
+    return tf.reduce_sum(tf.cast(products, tf.float64), axis=0)

@@ -134,14 +134,11 @@ class Objective:
             value, gradient + numbers.l2 * theta, _with_ridge(curvature[0], numbers.l2) if curvature else ()
         )
 
-    def working_response(self, y, dtype):
-        """Return, for a quadratic loss, targets (n, t) and weights (n,) of the same least squares problem."""
-        flat = tf.constant(np.ravel(y), dtype)
-        loss = self.form.loss(self.tensor_numbers().loss, dtype)
-        _, first, second = (
-            part.numpy().reshape(len(y), -1) for part in _autodiff.curvature(loss, flat, tf.zeros_like(flat))
-        )
-        return -first / second, second[:, 0]
+    def curvature_of_quadratic(self) -> float:
+        """Return c of a quadratic loss ``c (y - raw)^2 / 2``, from the tape."""
+        one = tf.ones([1], tf.float64)
+        loss = self.form.loss(self.tensor_numbers().loss, tf.float64)
+        return float(_autodiff.curvature(loss, one, tf.zeros_like(one))[2][0])
 
     def noise(self, value):
         """Return by how much rounding may change the value; differences below it say nothing."""

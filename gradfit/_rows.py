@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from gradfit._scaling import Moments, Scaling
+from gradfit._scaling import CACHE_BYTES, Moments, Scaling
 from gradfit._tensorflow import tf
 
+SUM_ROWS = 8192  # float32 products are summed in float32 over this many rows, in float64 beyond
 BLOCK_BYTES = 16 * 2**20  # large enough to amortize a call, small enough for memory to be reused
-_CACHE_BYTES = 2**20
 _SMALL_SPARSE_BYTES = 64 * 2**20
 _TARGET_SAMPLE = 20_000
 
@@ -30,10 +30,11 @@ class TensorRows(NamedTuple):
     x: Any
     y: Any
     weight: Any
+    count: Any = ()  # how many of them are the data's, if not all: the others have weight 0
 
     def sum(self, block_function, *arguments):
         """Return the block function of all rows."""
-        return block_function(*self, *arguments)
+        return block_function(*self[:3], *arguments)
 
     @property
     def comes_in_batches(self) -> bool:
@@ -57,12 +58,12 @@ class TensorRows(NamedTuple):
 
     def fold(self, size, seed, update, carry, numbers):
         """Thread `carry` through ``update(x, y, weight, carry, numbers)`` over mini-batches of a fresh shuffle."""
-        n_rows = tf.shape(self.y)[0]
+        n_rows = tf.shape(self.y)[0] if isinstance(self.count, tuple) else self.count
         order = tf.random.experimental.stateless_shuffle(tf.range(n_rows), seed=seed)
 
         def body(start, *carry):
             index = order[start : start + size]
-            batch = (tf.gather(part, index) for part in self)
+            batch = (tf.gather(part, index) for part in self[:3])
             return (start + size, *update(*batch, carry, numbers))
 
         return tf.while_loop(lambda start, *_: start < n_rows, body, (tf.constant(0), *carry))[1:]
@@ -144,6 +145,7 @@ class ArrayRows(HostRows):
     def blocks(self):
         """Yield consecutive row blocks."""
         step = max(1, BLOCK_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        step = step // SUM_ROWS * SUM_ROWS or step
         for start in range(0, self.n_rows, step):
             part = slice(start, start + step)
             yield self.X[part], self.y[part], self.weight[part]
@@ -158,7 +160,7 @@ class ArrayRows(HostRows):
             mean = self.X.T @ weight / self.total_weight
             return mean, np.maximum(squares.T @ weight / self.total_weight - mean**2, 0.0)
         merged = Moments(self.n_features)
-        step = max(64, _CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
         for start in range(0, self.n_rows, step):
             merged.add(self.X[start : start + step], self.weight[start : start + step])
         return merged.mean, merged.variance
@@ -224,19 +226,31 @@ class ArrayRows(HostRows):
             return None
         else:
             x = self._standardized_copy(X)
-        return TensorRows(x, tf.convert_to_tensor(self.y), tf.convert_to_tensor(self.weight))
+        filling = int(x.shape[0]) - self.n_rows
+        y = np.concatenate([self.y, self.y[:filling]]) if filling else self.y
+        weight = np.pad(self.weight, (0, filling)) if filling else self.weight
+        return TensorRows(x, tf.convert_to_tensor(y), tf.convert_to_tensor(weight), tf.constant(self.n_rows))
 
     def _standardized_copy(self, X):
-        """Return a standardized copy as a tensor: written once, in a buffer aligned as TensorFlow wants it."""
-        buffer = np.empty(X.nbytes + 64, np.uint8)
+        """Return a standardized copy as a tensor: written once, in a buffer aligned as TensorFlow wants it.
+
+        Many float32 rows are filled up with zeros to whole blocks, so that they can be summed block by block.
+        """
+        n_rows = self.n_rows
+        if self.dtype == np.float32 and n_rows > SUM_ROWS:
+            n_rows += -n_rows % SUM_ROWS
+        n_bytes = n_rows * X.shape[1] * X.itemsize
+        buffer = np.empty(n_bytes + 64, np.uint8)
         start = -buffer.ctypes.data % 64
-        out = buffer[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
+        out = buffer[start : start + n_bytes].view(X.dtype).reshape(n_rows, X.shape[1])
+        out[self.n_rows :] = 0
         shift, inverse = (a.astype(X.dtype) for a in (self.scaling.shift, 1.0 / self.scaling.scale))
-        step = max(64, _CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
         for start in range(0, self.n_rows, step):
             part = slice(start, start + step)
-            np.subtract(X[part], shift, out=out[part])
-            out[part] *= inverse
+            z = out[start : min(start + step, self.n_rows)]
+            np.subtract(X[part], shift, out=z)
+            z *= inverse
         return tf.identity(tf.experimental.dlpack.from_dlpack(out.__dlpack__()))
 
     def _sparse_tensor(self):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CACHE_BYTES = 2**20  # block size for NumPy passes over rows
+
 
 @dataclass(frozen=True)
 class Scaling:

@@ -35,7 +35,7 @@ class Loss(BaseEstimator, ABC):
     Attributes
     ----------
     quadratic : bool
-        The loss is quadratic in `raw`, so one pass over the rows determines the answer.
+        The loss is a constant times ``(y - raw)^2``, so one pass over the rows determines the answer.
     piecewise_linear : bool
         The loss has kinks and a constructor argument `smoothing` that rounds them off; solvers drive it to zero.
     needs_probe : bool

@@ -25,8 +25,8 @@ FINITE = [
     LogisticRegression(l1_ratio=0.5),
 ]
 DESCENDING = [
-    LinearRegression(solver=GradientDescent(learning_rate=0.05), max_iter=100, tol=0),
-    LogisticRegression(solver=GradientDescent(learning_rate=0.05), max_iter=100, tol=0),
+    LinearRegression(solver=GradientDescent("sgd", learning_rate=0.1), max_iter=100, tol=0),
+    LogisticRegression(solver=GradientDescent("sgd", learning_rate=0.1), max_iter=100, tol=0),
 ]
 
 

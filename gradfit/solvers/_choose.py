@@ -19,7 +19,8 @@ NAMED = {"exact": Exact, "newton": Newton, "lbfgs": LBFGS, "proximal_newton": Pr
 
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
-_SAMPLE_ROWS, _CURVATURE_ROWS, _SAMPLE_PER_FEATURE = 20_000, 4_000, 20
+_SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 20_000, 20
+_CURVATURE_ROWS, _CURVATURE_PER_FEATURE = 2_000, 10
 _WORTH_SAMPLING = 3  # sample only where all rows are that many times more
 _SAMPLE_TOL = 1e-3
 _ROUGH_TOL = 1e-2  # of stages that only lead up to the last
@@ -122,7 +123,7 @@ def _one_loss(solver, objective, tol, random_state):
 
 
 def _curvature_rows(objective, random_state):
-    size = max(_CURVATURE_ROWS, _SAMPLE_PER_FEATURE * objective.rows.n_features)
+    size = max(_CURVATURE_ROWS, _CURVATURE_PER_FEATURE * objective.rows.n_features)
     return objective.subsample(size, random_state) if objective.rows.n_rows > size else objective
 
 

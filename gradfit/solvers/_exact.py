@@ -10,8 +10,8 @@ from scipy.linalg import lapack, lstsq
 from sklearn.base import BaseEstimator
 
 from gradfit import _double_double as dd
-from gradfit._block_sums import NormalBlock
 from gradfit._result import SolveResult
+from gradfit._scaling import CACHE_BYTES
 
 _TRUSTED_CONDITION = {"float64": 1e4, "float32": 1e2}
 _SMALL_WORK = 2e6  # n (p + 1)^2 below which twice the precision costs less than a compiled pass
@@ -155,8 +155,7 @@ class Exact(BaseEstimator):
 def _solve_in_float64(objective, trusted):
     """Solve the normal equations by Cholesky, or return None where their condition leaves too few digits."""
     rows = objective.rows
-    sums = rows.sum(NormalBlock(objective.form), objective.tensor_numbers().loss)
-    matrix, right, start = (part.numpy() / rows.total_weight for part in sums)
+    matrix, right, start = (part / rows.total_weight for part in _float64_sums(objective))
     matrix[np.diag_indices_from(matrix)] += objective.numbers.l2
     diagonal = np.diagonal(matrix)
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
@@ -171,6 +170,47 @@ def _solve_in_float64(objective, trusted):
     return coef, intercept, _result(gradient, value, rows.n_features, rows.n_features)
 
 
+def _float64_sums(objective):
+    """Return ``Z'Z``, ``Z'y`` and ``y'y / 2``, weighted; Z is standardized and ends with ones for the intercept.
+
+    Products are summed in the data's float type over a block that fits the cache, and in float64 beyond. Columns
+    are shifted first only where their means would cost digits.
+    """
+    rows, p = objective.rows, objective.rows.n_features
+    shift = rows.scaling.shift if np.any(np.abs(rows.scaling.shift) > rows.scaling.scale) else np.zeros(p)
+    gram, edge, right, targets, squares = np.zeros((p, p)), np.zeros((p, 1)), 0.0, 0.0, 0.0
+    total = 0.0
+    curvature = objective.curvature_of_quadratic()
+    for x, y, weight in rows.dense_blocks():
+        weight, y = (curvature * weight)[:, None].astype(x.dtype, copy=False), y.reshape(len(x), -1)
+        weighted = weight * y
+        total += float(weight.sum(dtype=np.float64))
+        targets = targets + weighted.sum(axis=0, dtype=np.float64, keepdims=True)
+        squares = squares + 0.5 * np.einsum("ik,ik->k", weighted.astype(np.float64), y)
+        constant = float(weight[0, 0]) if weight.min() >= weight.max() else None
+        for z, part in _shifted(x, shift):
+            scaled = z * weight[part] if constant is None else z
+            gram += (1.0 if constant is None else constant) * (scaled.T @ z).astype(np.float64)
+            edge += (z.T @ weight[part]).astype(np.float64)
+            right = right + (z.T @ weighted[part]).astype(np.float64)
+    rest, scale = (rows.scaling.shift - shift)[:, None], rows.scaling.scale[:, None]
+    gram = (gram - edge @ rest.T - rest @ edge.T + total * rest @ rest.T) / (scale * scale.T)
+    edge, right = (edge - total * rest) / scale, (right - rest @ targets) / scale
+    if not objective.form.fit_intercept:
+        return gram, right, squares
+    return np.block([[gram, edge], [edge.T, np.array([[total]])]]), np.vstack([right, targets]), squares
+
+
+def _shifted(x, shift):
+    """Yield blocks of x that fit the cache, less `shift`, with the rows they are."""
+    step = max(64, CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
+    scratch = np.empty((min(step, len(x)), x.shape[1]), x.dtype) if shift.any() else None
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        z = x[part]
+        yield (z if scratch is None else np.subtract(z, shift.astype(x.dtype), out=scratch[: len(z)])), part
+
+
 def _solve_precisely(objective):
     """Solve from sums in twice the precision."""
     return solve_sums(objective, add_rows(objective, None), objective.rows.total_weight)
@@ -179,11 +219,12 @@ def _solve_precisely(objective):
 def add_rows(objective, sums):
     """Return the sums with all rows of the objective added; None stands for no rows."""
     rows = objective.rows
+    curvature = objective.curvature_of_quadratic()
     for x, y, weight in rows.dense_blocks():
-        response, curvature = objective.working_response(y, x.dtype)
+        y = y.reshape(len(x), -1)
         if sums is None:
-            sums = NormalSums.empty(rows.n_features, response.shape[1], rows.dtype)
-        sums = sums.plus(x, response, weight * curvature)
+            sums = NormalSums.empty(rows.n_features, y.shape[1], rows.dtype)
+        sums = sums.plus(x, y, curvature * weight)
     return sums
 
 
@@ -203,11 +244,11 @@ def _solve_by_svd(objective):
     """Solve on the standardized rows themselves, for many columns whose normal equations cannot be trusted."""
     rows, fit_intercept = objective.rows, objective.form.fit_intercept
     parts = []
+    curvature = objective.curvature_of_quadratic()
     for x, y, weight in rows.standardized_blocks():
-        response, curvature = objective.working_response(y, x.dtype)
-        root = np.sqrt(weight * curvature)[:, None].astype(np.float64)
+        root = np.sqrt(curvature * weight)[:, None].astype(np.float64)
         ones = np.ones((len(x), int(fit_intercept)))
-        parts.append((root * np.column_stack([x, ones]), root * response))
+        parts.append((root * np.column_stack([x, ones]), root * y.reshape(len(x), -1)))
     design, response = (np.concatenate(column) for column in zip(*parts, strict=True))
     ridge = np.sqrt(objective.numbers.l2 * rows.total_weight)
     if ridge.any():
