@@ -68,10 +68,10 @@ class BlockSums:
         return (*sums, self._class_curvature(loss, x, y, weight, raw))
 
     def _unpack(self, theta, x):
-        width = tf.shape(x)[1] + int(self.form.fit_intercept)
-        theta = tf.reshape(theta, [-1, width])
+        n_features = width(x)
+        theta = tf.reshape(theta, [-1, n_features + int(self.form.fit_intercept)])
         intercept = theta[:, -1] if self.form.fit_intercept else tf.zeros_like(theta[:, 0])
-        return theta[:, : tf.shape(x)[1]], intercept
+        return theta[:, :n_features], intercept
 
     def _curvature(self, x, second):
         """Return the curvature of one output: (d, d) for "hessian", (1, d, d) for "blocks", (d,) for "diagonal"."""
@@ -101,6 +101,11 @@ class BlockSums:
             return stacked
         size = tf.size(stacked[0]) if self.order == "diagonal" else tf.shape(stacked)[2]
         return tf.reshape(stacked, [-1] if self.order == "diagonal" else [size, size])
+
+
+def width(x):
+    """Return the number of columns, a number where the program knows it."""
+    return x.shape[1] or tf.shape(x)[1]
 
 
 def _product(x, coef):
@@ -145,7 +150,7 @@ def _blocked_matmul(a, b):
         return tf.matmul(a, b, transpose_a=True)
     n_rows = tf.shape(a)[0]
     size = tf.where(n_rows % SUM_ROWS > 0, n_rows, SUM_ROWS)  # rows come in whole blocks, or are few
-    stack = [tf.reshape(m, [-1, size, tf.shape(m)[1]]) for m in (a, b)]
+    stack = [tf.reshape(m, [-1, size, width(m)]) for m in (a, b)]
     if a.shape[1] == 1:  # a row of numbers needs no transposing, which is slow
         products = tf.matmul(tf.reshape(a, [-1, 1, size]), stack[1])
     else:

@@ -132,7 +132,8 @@ class _Runner:
             progress = argument if isinstance(argument, Progress) else _begin(self.iteration, self.objective, argument)
             return _iterate(self.iteration, self.objective, progress, self.tol, limit, self.record)
         inputs = (tuple(self.resident), tuple(self.objective.tensor_numbers()), argument, self.tol, limit)
-        return _program(self.objective.form, self.iteration, self.record, relaxed_spec(inputs))(*inputs)
+        sized = () if self.iteration.size is None else (self.objective.rows.n_features, self.iteration.size)
+        return _program(self.objective.form, self.iteration, self.record, relaxed_spec(inputs, sized))(*inputs)
 
     def _remember(self, history):
         values, errors, *path = (h.numpy() for h in history)
@@ -253,25 +254,25 @@ def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Prog
     """Apply the stop rule. NaN is tested before any comparison."""
     error = _error(objective, state, before.slope_scale)
     finite = tf.math.is_finite(state.value) & tf.math.is_finite(error)
+    lower = finite & (state.value < before.best_value)
+    best_value = tf.where(lower, state.value, before.best_value)
+    after = before._replace(state=state, error=error, best_value=best_value)
+    after = after._replace(best_theta=tf.where(lower, state.theta, before.best_theta))
+    if not solver.is_monotone:
+        status = tf.constant(RUNNING) if fresh else tf.where((error <= tol) & (tol > 0.0), CONVERGED, RUNNING)
+        return after._replace(status=tf.where(finite, status, NONFINITE))
+    unfinished = getattr(state, "unfinished", tf.constant(False))
     margin = 4 * np.finfo(np.float64).eps * tf.abs(state.value)
     progressed = (state.value < before.best_value - margin) | (error < 0.9 * before.best_error)
-    unfinished = getattr(state, "unfinished", tf.constant(False))
     excused = progressed | unfinished | getattr(state, "searching", tf.constant(False))
     idle = before.idle if fresh else tf.where(excused, 0, before.idle + 1)
-    stopped = state.stalled | ((idle >= _IDLE_LIMIT) if solver.is_monotone else tf.constant(False))
-    status = tf.where(stopped & (tol > 0.0), STALLED, RUNNING)
-    status = tf.where((error <= tol) & (tol > 0.0) & ~unfinished & (not fresh or solver.is_monotone), CONVERGED, status)
-    status = tf.where(finite, status, NONFINITE)
-    infinity = tf.constant(np.inf, tf.float64)
-    lower = finite & (state.value < before.best_value)
-    return before._replace(
-        state=state,
-        status=tf.cast(status, tf.int32),
-        error=error,
-        best_error=tf.where(
-            unfinished, infinity, tf.where(finite & (error < before.best_error), error, before.best_error)
-        ),
-        best_value=tf.where(unfinished, infinity, tf.where(lower, state.value, before.best_value)),
-        best_theta=tf.where(lower, state.theta, before.best_theta),
+    status = tf.where((state.stalled | (idle >= _IDLE_LIMIT)) & (tol > 0.0), STALLED, RUNNING)
+    status = tf.where((error <= tol) & (tol > 0.0) & ~unfinished, CONVERGED, status)
+    infinity = tf.constant(np.inf, tf.float64)  # while the loss itself still changes, its values do not compare
+    best_error = tf.where(finite & (error < before.best_error), error, before.best_error)
+    return after._replace(
+        status=tf.where(finite, status, NONFINITE),
+        best_error=tf.where(unfinished, infinity, best_error),
+        best_value=tf.where(unfinished, infinity, best_value),
         idle=idle,
     )

@@ -261,13 +261,15 @@ class ArrayRows(HostRows):
         return tf.SparseTensor(np.column_stack([rows, X.indices.astype(np.int64)]), values, X.shape)
 
 
-def relaxed_spec(tensors):
-    """Return the nested TensorSpecs of any sizes that accept these tensors; hashable, for caches."""
+def relaxed_spec(tensors, sizes=()):
+    """Return the nested TensorSpecs of any sizes but the given ones that accept these tensors; hashable, for caches."""
 
     def relax(tensor):
         if isinstance(tensor, tf.SparseTensor):
             return tf.SparseTensorSpec([None] * tensor.shape.rank, tensor.dtype)
-        return tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype)
+        return tf.TensorSpec(
+            [n if i + 1 == tensor.shape.rank and n in sizes else None for i, n in enumerate(tensor.shape)], tensor.dtype
+        )
 
     return tf.nest.map_structure(relax, tensors)
 

@@ -116,7 +116,7 @@ class GradientDescent(Solver):
             raise ValueError(f"solver={self.optimizer!r} is not known. {_ALLOWED}") from error
         if not isinstance(found, keras.optimizers.Optimizer):
             raise ValueError(f"solver={self.optimizer!r} is not known. {_ALLOWED}")
-        config = found.get_config()
+        config = {key: value for key, value in found.get_config().items() if key != "name"}
         if self.learning_rate is not None:
             rate = self.learning_rate
             scheduled = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
@@ -140,7 +140,7 @@ class Descent(Iteration):
     is_monotone = False
 
     def __init__(self, optimizer: BoundOptimizer, batch_size, rate, memory):
-        self.optimizer, self.batch_size = optimizer, batch_size
+        self.optimizer, self.batch_size, self.size = optimizer, batch_size, optimizer.size
         self._rate, self._memory = rate, memory
 
     def __eq__(self, other):
@@ -222,7 +222,7 @@ class BoundOptimizer:
     def __init__(self, kind, config, size):
         import keras
 
-        self.lock = threading.Lock()
+        self.lock, self.size = threading.Lock(), size
         self._variable = keras.Variable(np.zeros(size), dtype="float64", trainable=True)
         self._optimizer = kind.from_config(json.loads(config))
         self._optimizer.build([self._variable])

@@ -34,9 +34,12 @@ class Iteration(ABC):
     ----------
     is_monotone : bool
         Whether the objective never rises, so that iterations without progress mean the rounding floor.
+    size : int or None
+        The number of parameters it can take, if only one.
     """
 
     is_monotone = True
+    size: int | None = None
 
     def in_batches(self, rows) -> bool:
         """Return whether an iteration makes several updates, each from some of the rows."""
