@@ -95,7 +95,7 @@ class _Runner:
     def __init__(self, iteration, objective, tol, record, report, monitor):
         self.iteration, self.objective, self.tol = iteration, objective, tol
         self.record, self.report, self.monitor = record, report, monitor
-        self.resident = objective.rows.resident()
+        self.resident = objective.rows.resident() if iteration.compiles(objective.rows) else None
         self.values: list[float] = []
         self.path: list[np.ndarray] = []
         self.progress: Any = None
@@ -264,8 +264,8 @@ def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Prog
     unfinished = getattr(state, "unfinished", tf.constant(False))
     margin = 4 * np.finfo(np.float64).eps * tf.abs(state.value)
     progressed = (state.value < before.best_value - margin) | (error < 0.9 * before.best_error)
-    excused = progressed | unfinished | getattr(state, "searching", tf.constant(False))
-    idle = before.idle if fresh else tf.where(excused, 0, before.idle + 1)
+    waited = before.idle + tf.cast(~getattr(state, "searching", tf.constant(False)), tf.int32)
+    idle = before.idle if fresh else tf.where(progressed | unfinished, 0, waited)
     status = tf.where((state.stalled | (idle >= _IDLE_LIMIT)) & (tol > 0.0), STALLED, RUNNING)
     status = tf.where((error <= tol) & (tol > 0.0) & ~unfinished, CONVERGED, status)
     infinity = tf.constant(np.inf, tf.float64)  # while the loss itself still changes, its values do not compare

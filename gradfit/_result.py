@@ -42,7 +42,8 @@ MESSAGES = {
     ),
     "rank_deficient": (
         "The {n_features} features have rank {rank}: some are exact linear combinations of others, so the "
-        "coefficients are not unique and the smallest ones are given. Drop the redundant features or set alpha > 0."
+        "coefficients are not unique; one of many equally good sets is given. Drop the redundant features or add a "
+        "penalty."
     ),
 }
 

@@ -20,7 +20,7 @@ from gradfit._tensorflow import tf
 
 SUM_ROWS = 8192  # float32 products are summed in float32 over this many rows, in float64 beyond
 BLOCK_BYTES = 16 * 2**20  # large enough to amortize a call, small enough for memory to be reused
-_SMALL_SPARSE_BYTES = 64 * 2**20
+_SMALL_BYTES = 64 * 2**20
 _TARGET_SAMPLE = 20_000
 
 
@@ -186,7 +186,7 @@ class ArrayRows(HostRows):
     def take(self, index):
         """Return the rows at `index`, dense where that is small."""
         X = self.X[index]
-        if sparse.issparse(X) and _dense_bytes(X) <= _SMALL_SPARSE_BYTES:
+        if sparse.issparse(X) and _dense_bytes(X) <= _SMALL_BYTES:
             X = X.toarray()
         return ArrayRows(X, self.y[index], self.weight[index], self.scaling)
 
@@ -215,10 +215,10 @@ class ArrayRows(HostRows):
         return self._resident
 
     def _to_device(self):
-        if _is_mapped(self.X):
+        if _is_mapped(self.X) and self.X.nbytes > _SMALL_BYTES:
             return None
         X = self.X
-        if sparse.issparse(X) and _dense_bytes(X) <= _SMALL_SPARSE_BYTES:
+        if sparse.issparse(X) and _dense_bytes(X) <= _SMALL_BYTES:
             X = X.toarray()
         if sparse.issparse(X):
             x = self._sparse_tensor()

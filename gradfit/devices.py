@@ -31,7 +31,8 @@ def list_devices() -> list[Device]:
     >>> sum(device.chosen_by_auto for device in list_devices())
     1
     """
-    names = [":".join(d.name.split(":")[-2:]) for d in tf.config.list_logical_devices() if _enable_growth()]
+    _enable_growth()
+    names = [":".join(d.name.split(":")[-2:]) for d in tf.config.list_logical_devices()]
     gpus = [name for name in names if name.startswith("GPU")]
     chosen = gpus[0] if gpus else "CPU:0"
     why = "the first GPU that TensorFlow lists" if gpus else "TensorFlow lists no GPU"
@@ -66,11 +67,10 @@ def on_device(device: str):
         yield name
 
 
-def _enable_growth() -> bool:
+def _enable_growth() -> None:
     """Let a GPU's memory grow with need, where TensorFlow has not been set up yet."""
     for gpu in tf.config.list_physical_devices("GPU"):
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:  # the GPU is in use already, so its memory policy is fixed
-            return True
-    return True
+            return

@@ -21,6 +21,7 @@ from gradfit.devices import on_device
 from gradfit.estimators._progress import ProgressPrinter
 from gradfit.solvers import Exact, Newton
 from gradfit.solvers._choose import get_solver, stages
+from gradfit.solvers._exact import mark_deficient
 from gradfit.solvers._held_out import HeldOut
 
 _BOOLEAN = ((bool, np.bool_), lambda v: True, "a bool")
@@ -101,6 +102,8 @@ class LinearModel(BaseEstimator, ABC):
         weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
         if not weight.any():
             raise ValueError("sample_weight: all weights are zero; at least one row must count.")
+        if not weight.all():  # such rows must leave no trace, not even in the interval of a polynomial
+            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
         if reset:
             self._prepare(X)
         return ArrayRows(self._columns(X), self._encode_target(y, X.dtype), weight)
@@ -165,14 +168,15 @@ class LinearModel(BaseEstimator, ABC):
     def _run_stages(self, solver, objective, start, *, max_iter=None, tol=None, memory=None) -> _result.SolveResult:
         """Run the stages of a strategy for one target."""
         baseline = _baseline(objective, self._n_outputs())
-        if start is None:
+        is_cold = start is None
+        if is_cold:
             start = np.zeros((self._n_outputs(), objective.size // self._n_outputs()))
             if objective.form.fit_intercept and self.standardize:
                 start[:, -1] = baseline
         theta, random_state = np.ravel(start), check_random_state(self.random_state)
         objective, monitor = HeldOut.split(solver, objective, random_state)
         done = None
-        for stage in stages(solver, objective, self.tol if tol is None else tol, random_state):
+        for stage in stages(solver, objective, self.tol if tol is None else tol, random_state, is_cold):
             result = minimize(
                 stage.solver,
                 stage.objective,
@@ -192,7 +196,7 @@ class LinearModel(BaseEstimator, ABC):
                 done = result if done is None else result.after(done)
             if result.status in ("interrupted", "nonfinite"):
                 break
-        return done or result
+        return mark_deficient(objective, done or result)
 
     def _start(self, objective, coef_init, intercept_init):
         """Return the standardized parameters to start from, (outputs, d), or None for the default."""

@@ -117,9 +117,9 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         self
         """
         if not hasattr(self, "_chunks"):
-            if classes is None:
+            if classes is None and not hasattr(self, "classes_"):
                 raise ValueError("partial_fit: classes=None is not allowed at the first call; pass all labels.")
-            self._known_classes = np.unique(classes)
+            self._known_classes = self.classes_ if classes is None else np.unique(classes)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"partial_fit: classes={classes!r} differs from the first call's {self.classes_!r}.")
         return self._partial_fit(X, y, sample_weight)
@@ -191,7 +191,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
             if (unknown := y[self.classes_[index] != y]).size:
                 raise ValueError(f"y holds the label {unknown[0]!r}, which is not among classes={self.classes_!r}.")
         if len(self.classes_) < 2:
-            raise ValueError(f"y holds a single class, {self.classes_[0]!r}; a classifier needs at least two classes.")
+            raise ValueError(f"y holds only one class, {self.classes_[0]!r}; a classifier needs at least two.")
         return index.astype(dtype) if len(self.classes_) == 2 else index.astype(np.int32)
 
     def _publish(self, objective, coef, intercept, results, device, passes_for_scaling=1):

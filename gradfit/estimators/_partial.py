@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from gradfit._objective import Objective
 from gradfit._rows import ArrayRows
@@ -72,9 +73,8 @@ class PartialFit(LinearModel):
         return coef, mean[x.shape[1] :] - coef @ mean[: x.shape[1]], results
 
     def _descend(self, chunks, objective):
-        solver = get_solver(self.solver, objective)
-        if not isinstance(solver, GradientDescent):
-            solver = get_solver(GradientDescent(), objective)
+        solver = clone(self.solver) if isinstance(self.solver, GradientDescent) else GradientDescent()
+        solver.check()
         if solver.batch_size is None:
             solver.set_params(batch_size=_BATCH_SIZE)
         start = self._start(objective, *((self.coef_, self.intercept_) if hasattr(self, "_chunks") else (None, None)))

@@ -95,14 +95,14 @@ def _check_fit(found, solver, objective):
         )
 
 
-def stages(solver: Solver, objective, tol: float, random_state) -> list[Stage]:
+def stages(solver: Solver, objective, tol: float, random_state, is_cold: bool = True) -> list[Stage]:
     """Return the stages in which a solver minimizes an objective, each starting where the last one ended."""
     if isinstance(solver, GradientDescent):
         return [Stage(solver, objective, tol)]
     spread = _spread(objective)
     if objective.loss.piecewise_linear:
         return _smoothed(solver, objective, tol, spread)
-    easier = [objective.with_loss(**numbers) for numbers in objective.loss.easier(spread)]
+    easier = [objective.with_loss(**numbers) for numbers in objective.loss.easier(spread) if is_cold]
     rough = [stage for o in easier for stage in _one_loss(solver, o, max(tol, _ROUGH_TOL), random_state)]
     return rough + _one_loss(solver, objective, tol, random_state)
 

@@ -15,6 +15,7 @@ from gradfit._scaling import CACHE_BYTES
 
 _TRUSTED_CONDITION = {"float64": 1e4, "float32": 1e2}
 _SMALL_WORK = 2e6  # n (p + 1)^2 below which twice the precision costs less than a compiled pass
+_LOOK_ROWS, _SINGULAR = 1_000, 1e-12
 _MAX_PRECISE = 400  # columns up to which a factorization in twice the precision is affordable
 
 
@@ -238,6 +239,29 @@ def solve_sums(objective, sums, total):
     if fit_intercept:
         gradient = np.pad(gradient, ((0, 0), (0, 1)))
     return coef, intercept, _result(gradient, value / total, rank, varying)
+
+
+def mark_deficient(objective, result: SolveResult) -> SolveResult:
+    """Say of a converged fit without a penalty that its columns are dependent, where they are.
+
+    A look at some rows clears most fits; only where these are singular is the rank of all rows determined.
+    """
+    rows = objective.rows
+    penalized = np.any(objective.numbers.l1) or np.any(objective.numbers.l2)
+    if penalized or not result.converged or rows.comes_in_batches or not 0 < rows.n_features <= _MAX_PRECISE:
+        return result
+    some = rows.take(np.arange(0, rows.n_rows, -(-rows.n_rows // max(_LOOK_ROWS, 5 * rows.n_features))))
+    x = np.concatenate([block[0] for block in some.standardized_blocks()]).astype(np.float64)
+    if np.linalg.cond(x.T @ x) < 1.0 / _SINGULAR:
+        return result
+    sums = NormalSums.empty(rows.n_features, 0, rows.dtype)
+    for x, _, weight in rows.dense_blocks():
+        sums = sums.plus(x, np.empty((len(x), 0)), weight)
+    *_, rank, varying = sums.solve(objective.form.fit_intercept, np.zeros(rows.n_features))
+    if rank < varying:
+        result.status = "rank_deficient"
+        result.facts |= {"rank": rank, "n_features": varying}
+    return result
 
 
 def _solve_by_svd(objective):

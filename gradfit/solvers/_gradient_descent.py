@@ -17,6 +17,7 @@ from gradfit._tensorflow import tf
 from gradfit.solvers._solver import Iteration, Solver
 
 _NOISE_ULPS = 4096
+_COMPILED_UPDATES = 2_000
 _ALLOWED = (
     "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', a solver from gradfit.solvers, or a Keras "
     "optimizer such as 'sgd', 'adam', 'nadam'."
@@ -165,6 +166,10 @@ class Descent(Iteration):
         """Return whether an iteration makes several updates, each from some of the rows."""
         return self.batch_size is not None or rows.comes_in_batches
 
+    def compiles(self, rows) -> bool:
+        """Return whether a pass makes few enough updates to be compiled whole."""
+        return self.batch_size is None or rows.n_rows <= _COMPILED_UPDATES * self.batch_size
+
     def init(self, objective, start):
         """Evaluate the start; mini-batches are evaluated only as they come."""
         zero, count = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
@@ -213,6 +218,9 @@ class BatchUpdate:
         total = tf.maximum(tf.reduce_sum(tf.cast(weight, tf.float64)), np.finfo(np.float64).tiny)
         objective = tensor_objective(self.form, (x, y, weight), numbers._replace(total_weight=total))
         value, gradient, _ = objective.evaluate(theta)
+        gradient += objective.numbers.l1 * tf.sign(
+            theta
+        )  # a subgradient: only `partial_fit` comes here with an L1 part
         return self.optimizer.update(theta, gradient), values + value, gradients + gradient, count + 1
 
 

@@ -9,9 +9,9 @@ from gradfit._tensorflow import tf
 from gradfit.solvers._newton import TrustRegion, solve_positive
 
 _ROUND = 50
-_MAX_ROUNDS = 100
+_MAX_ROUNDS = 20
 _SLACK = 1e-9
-_ROUNDING = 1e-15
+_INEXACT, _ROUNDING = 1e-11, 1e-15
 _POLISHES = 20
 
 
@@ -100,7 +100,8 @@ def _polish(point: ModelPoint, model: Model, l1) -> ModelPoint:
     (feature-sign search: Lee, Battle, Raina, Ng, NIPS 2006).
     """
     free = l1 <= 0.0
-    rounding = _ROUNDING * (tf.reduce_max(tf.abs(model.gradient)) + tf.reduce_max(tf.abs(model.origin)))
+    size = tf.reduce_max(tf.abs(model.gradient)) + tf.reduce_max(l1)
+    rounding = _INEXACT * size + _ROUNDING * tf.reduce_max(tf.abs(model.origin))
 
     def body(i, theta, done):
         gradient = model.slope(theta)

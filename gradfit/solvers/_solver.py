@@ -45,6 +45,10 @@ class Iteration(ABC):
         """Return whether an iteration makes several updates, each from some of the rows."""
         return False
 
+    def compiles(self, rows) -> bool:
+        """Return whether an iteration is short enough to be compiled whole, so that Ctrl-C is heard between two."""
+        return True
+
     @abstractmethod
     def init(self, objective, start: Start):
         """Return the state at the starting parameters."""
