@@ -151,7 +151,7 @@ def _line_search(objective, state, direction, descent) -> Trial:
         done = lowered & (slope >= _WOLFE * descent)
         low = tf.where(lowered, trial.step, trial.low)
         high = tf.where(lowered, trial.high, trial.step)
-        step = tf.where(tf.math.is_finite(high), 0.5 * (low + high), 2.0 * low)
+        step = tf.where(tf.math.is_finite(high), tf.where(low > 0.0, 0.5 * (low + high), 0.2 * high), 2.0 * low)
         return (Trial(tf.where(done, trial.step, step), low, high, theta, value, gradient, trial.count + 1, done),)
 
     start = Trial(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import SelfContained
 
-_JITTER = 1e-9  # keeps rounding errors out of directions that the rows say nothing about
+_JITTER = 3e-8  # keeps rounding errors out of directions that the rows say nothing about
 _MAX_REJECTIONS = 30
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
 _SHARPEN, _LAST_WIDTH = (0.2, 3e-8)  # factors from one width of the kinks to the next, and from the first to the last
