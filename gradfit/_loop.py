@@ -22,6 +22,7 @@ CHUNK_SECONDS = 0.2
 _FIRST_CHUNK_BYTES = 2e9  # about 0.1 s of memory traffic
 _IDLE_LIMIT = 10
 _FLOOR_ULPS = 64
+_VALUE_FLOOR = 1.5e-9  # a tenth of the root of float64's eps: smaller steps no longer show in the value
 
 
 class Progress(NamedTuple):
@@ -173,9 +174,8 @@ class _Runner:
         theta = state.theta.numpy()
         eps = float(np.finfo(self.objective.rows.dtype).eps)
         stiffness = float(np.abs(state.hessian.numpy()).max()) if hasattr(state, "hessian") else 1.0
-        floor = (
-            _FLOOR_ULPS * eps * (1.0 + stiffness * np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300))
-        )
+        size = stiffness * np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300)
+        floor = max(_FLOOR_ULPS * eps * (1.0 + size), _VALUE_FLOOR)
         status = "interrupted" if self.interrupted else {
             CONVERGED: "converged",
             NONFINITE: "nonfinite",

@@ -52,6 +52,11 @@ class TensorRows(NamedTuple):
         return tf.shape(self.x)[1]
 
     @property
+    def n_rows(self):
+        """Number of rows, a tensor."""
+        return tf.shape(self.y)[0]
+
+    @property
     def dtype(self):
         """The float type of the data."""
         return self.x.dtype.as_numpy_dtype

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gradfit._tensorflow import tf
-from gradfit.solvers._newton import factorize
+from gradfit.solvers._newton import factorize, jitter
 from gradfit.solvers._solver import SelfContained
 
 _ARMIJO, _WOLFE = 1e-4, 0.9
@@ -72,7 +72,7 @@ class LBFGS(SelfContained):
         if curvature.shape.rank == 1:
             factor, scale = (), tf.sqrt(tf.where(curvature > 0.0, curvature, 1.0))
         else:
-            factor, scale = factorize(curvature)
+            factor, scale = factorize(curvature, jitter(objective, theta))
         empty = tf.zeros([self.memory, tf.size(theta)], tf.float64)
         return LBFGSState(
             theta, value, gradient, empty, empty, factor, scale, tf.constant(False), tf.constant(1.0, tf.float64),

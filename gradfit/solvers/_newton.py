@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import SelfContained
 
-_JITTER = 3e-8  # keeps rounding errors out of directions that the rows say nothing about
+_JITTER, _WIDE_JITTER = 1e-9, 1e-6  # keep rounding errors out of directions that the rows say nothing about
+_SAFETY = 1e-12  # lets a matrix that is positive definite but for rounding be factored
 _MAX_REJECTIONS = 30
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
 _SHARPEN, _LAST_WIDTH = (0.2, 3e-8)  # factors from one width of the kinks to the next, and from the first to the last
@@ -64,7 +65,7 @@ class TrustRegion(SelfContained):
         blunt = objective.smoothed(state.width)
         diagonal = tf.linalg.diag_part(state.hessian)
         metric = tf.where(diagonal > 0.0, diagonal, 1.0)
-        damped = state.hessian + tf.linalg.diag((state.damping + _JITTER) * metric)
+        damped = state.hessian + tf.linalg.diag((state.damping + jitter(objective, state.theta)) * metric)
         target = self.minimize_model(objective, state.theta, state.gradient, damped)
         solved = tf.reduce_all(tf.math.is_finite(target))
         move = tf.where(solved, target, state.theta) - state.theta
@@ -151,16 +152,22 @@ class Newton(TrustRegion):
         return theta - objective.centred(solve_positive(hessian, gradient))
 
 
+def jitter(objective, theta):
+    """Return what to add to a Hessian of unit diagonal: more where there are fewer rows than parameters."""
+    wide = objective.rows.n_rows < tf.size(theta)
+    return tf.where(wide, tf.constant(_WIDE_JITTER, tf.float64), _JITTER)
+
+
 def solve_positive(matrix, vector):
     """Return ``matrix^-1 vector`` by Cholesky after scaling to a unit diagonal; NaN if not positive definite."""
-    factor, scale = factorize(matrix)
+    factor, scale = factorize(matrix, _SAFETY)
     return tf.linalg.cholesky_solve(factor, (vector / scale)[..., None])[..., 0] / scale
 
 
-def factorize(matrix):
-    """Return the Cholesky factor of the matrix scaled to a unit diagonal, and the root of that diagonal."""
+def factorize(matrix, added):
+    """Return the Cholesky factor of the matrix scaled to a unit diagonal plus `added`, and the scale."""
     diagonal = tf.linalg.diag_part(matrix)
     scale = tf.sqrt(tf.where(diagonal > 0.0, diagonal, 1.0))
     scaled = matrix / (scale[..., :, None] * scale[..., None, :])
-    jitter = _JITTER + tf.where(diagonal > 0.0, tf.zeros_like(diagonal), 1.0)
-    return tf.linalg.cholesky(scaled + tf.linalg.diag(jitter)), scale
+    added += tf.where(diagonal > 0.0, tf.zeros_like(diagonal), 1.0)
+    return tf.linalg.cholesky(scaled + tf.linalg.diag(added)), scale
