@@ -20,7 +20,7 @@ NAMED = {"exact": Exact, "newton": Newton, "lbfgs": LBFGS, "proximal_newton": Pr
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
 _SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 20_000, 20
-_CURVATURE_ROWS, _CURVATURE_PER_FEATURE = 2_000, 10
+_CURVATURE_ROWS, _CURVATURE_PER_FEATURE = 4_000, 20
 _WORTH_SAMPLING = 3  # sample only where all rows are that many times more
 _SAMPLE_TOL = 1e-3
 _ROUGH_TOL = 1e-2  # of stages that only lead up to the last
@@ -113,17 +113,18 @@ def _one_loss(solver, objective, tol, random_state):
         return [Stage(solver, objective, tol)]
     sampled, per_class = _worth_sampling(objective), objective.loss.per_class
     sample = objective.subsample(_sample_size(objective), random_state) if sampled else objective
-    curved = _curvature_rows(sample, random_state) if per_class else sample  # a block a class: that costs
-    out = [Stage(solver, objective, tol, (curved, "blocks"))]
-    if sampled:
-        start = Stage(LBFGS(), sample, max(tol, _SAMPLE_TOL), (curved, "blocks")) if per_class else None
-        start = start or Stage(Newton(), sample, max(tol, _SAMPLE_TOL))
-        out.insert(0, start._replace(is_final=False))
-    return out
+    if not per_class:
+        out = [Stage(solver, objective, tol, (sample, "blocks"))]
+        start = Stage(Newton(), sample, max(tol, _SAMPLE_TOL), is_final=False)
+        return [start, *out] if sampled else out
+    few, more = (_curvature_rows(sample, share, random_state) for share in (0.5, 1.0))  # a block a class costs
+    out = [Stage(solver, objective, tol, (more, "blocks"))]
+    start = Stage(LBFGS(), sample, max(tol, _SAMPLE_TOL), (few, "blocks"), is_final=False)
+    return [start, *out] if sampled else out
 
 
-def _curvature_rows(objective, random_state):
-    size = max(_CURVATURE_ROWS, _CURVATURE_PER_FEATURE * objective.rows.n_features)
+def _curvature_rows(objective, share, random_state):
+    size = int(share * max(_CURVATURE_ROWS, _CURVATURE_PER_FEATURE * objective.rows.n_features))
     return objective.subsample(size, random_state) if objective.rows.n_rows > size else objective
 
 

@@ -21,11 +21,11 @@ REPEATS = 5
 
 
 def correlated(rng, n_rows, n_features, decay=0.9):
-    """Normal features in float32, each correlated with the last one, as measured features are."""
+    """Normal features in float32, each correlated with the last one and in a unit of its own, as measured ones are."""
     X = rng.standard_normal((n_rows, n_features), dtype=np.float32)
     for j in range(1, n_features):
         X[:, j] = decay * X[:, j - 1] + np.sqrt(1 - decay**2) * X[:, j]
-    return X
+    return X, (10 ** rng.uniform(-1, 1, n_features)).astype(np.float32)
 
 
 def least_squares(rng):
@@ -55,8 +55,9 @@ def classes_gradient(X, y, model):
 
 def binary_logistic(rng):
     """400,000 x 50, float32."""
-    X = correlated(rng, 400_000, 50)
+    X, unit = correlated(rng, 400_000, 50)
     y = (rng.random(len(X)) < expit(X @ rng.standard_normal(50) * 0.3 + 0.5)).astype(int)
+    X *= unit
     peers = {
         "lbfgs": linear_model.LogisticRegression(),
         "newton-cholesky": linear_model.LogisticRegression(solver="newton-cholesky"),
@@ -66,9 +67,10 @@ def binary_logistic(rng):
 
 def ten_classes(rng):
     """50,000 x 200, float32."""
-    X = correlated(rng, 50_000, 200)
+    X, unit = correlated(rng, 50_000, 200)
     probability = softmax(X @ rng.standard_normal((200, 10)) * 0.2, axis=1)
     y = (probability.cumsum(axis=1) > rng.random((len(X), 1))).argmax(axis=1)
+    X *= unit
     peers = {"lbfgs": linear_model.LogisticRegression()}
     compare(ten_classes, lambda m: m.fit(X, y), LogisticRegression(), peers, lambda m: classes_gradient(X, y, m))
 
