@@ -195,7 +195,8 @@ class _Runner:
             path=self.path,
             memory=self.iteration.recall(),
             facts={
-                "error": error, "tol": tol, "max_iter": max_iter, "n_iter": len(self.values),
+                "error": error, "tol": tol,
+                "bound": f", within tol={tol:g}", "max_iter": max_iter, "n_iter": len(self.values),
                 "dtype": str(self.objective.rows.dtype), "remedy": solver.remedies.get(status, ""),
                 "patience": getattr(solver, "n_iter_no_change", 0), "scale": float(self.progress.slope_scale),
             },

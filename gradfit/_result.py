@@ -15,7 +15,7 @@ RUNNING, CONVERGED, STALLED, NONFINITE, EARLY_STOPPED = range(5)
 """What the compiled loop can see; `_loop` turns these into the status strings below."""
 
 MESSAGES = {
-    "converged": "Converged: the largest scaled gradient component is {error:.1e}, within tol={tol:g}.",
+    "converged": "Converged: the largest scaled gradient component is {error:.1e}{bound}.",
     "precision_limit": (
         "Stopped at the rounding floor of {dtype}: the largest scaled gradient component is {error:.1e} and "
         "no step lowers it further (tol={tol:g})."

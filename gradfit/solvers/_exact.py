@@ -293,7 +293,14 @@ def _result(gradient, value, rank, varying) -> SolveResult:
     if rank < varying and status == "converged":
         status = "rank_deficient"
     error = float(np.abs(gradient).max(initial=0.0))
-    facts = {"error": error, "tol": 0.0, "rank": rank, "n_features": varying, "remedy": ""}
+    facts = {
+        "error": error,
+        "tol": 0.0,
+        "bound": ", solved without iterations",
+        "rank": rank,
+        "n_features": varying,
+        "remedy": "",
+    }
     return SolveResult(
         np.empty(0),
         status,
