@@ -1,6 +1,6 @@
 """The one loop: runs solver steps in compiled chunks; stop rule, finiteness, history, progress, interrupt.
 
-Rows that are tensors run inside one compiled `tf.while_loop` per chunk of about 0.2 s; rows fed from the host
+Rows that are tensors run inside one compiled `tf.while_loop` per chunk of about 0.1 s; rows fed from the host
 run the same `step` uncompiled, and each of its sums is a sequence of compiled block calls.
 """
 
@@ -18,7 +18,7 @@ from gradfit._rows import relaxed_spec
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import Start
 
-CHUNK_SECONDS = 0.2
+CHUNK_SECONDS = 0.1
 _FIRST_CHUNK_BYTES = 2e9  # about 0.1 s of memory traffic
 _IDLE_LIMIT = 10
 _FLOOR_ULPS = 64

@@ -16,7 +16,7 @@ from gradfit._objective import tensor_objective
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import Iteration, Solver
 
-_NOISE_ULPS = 4096
+_NOISE_ULPS = 2**17
 _COMPILED_UPDATES = 2_000
 _ALLOWED = (
     "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', a solver from gradfit.solvers, or a Keras "
