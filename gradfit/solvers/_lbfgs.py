@@ -9,7 +9,7 @@ from gradfit.solvers._newton import factorize, jitter
 from gradfit.solvers._solver import SelfContained
 
 _ARMIJO, _WOLFE = 1e-4, 0.9
-_MAX_TRIALS = 20
+_MAX_TRIALS = 12
 
 
 class LBFGSState(NamedTuple):

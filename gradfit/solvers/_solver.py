@@ -85,7 +85,7 @@ class Solver(BaseEstimator, ABC):
     handles_streams = False
     default_max_iter = 1000
     remedies: ClassVar = {
-        "max_iter": "Raise max_iter, raise the penalty if the problem is nearly singular, or check the loss for overflow.",
+        "max_iter": "Raise max_iter, raise the penalty if the problem is nearly singular, or check the loss.",
         "nonfinite": "Check the loss for overflow, and the scale of y.",
     }
 
