@@ -398,7 +398,7 @@ LONG_FITS = {
     "adam, few rows": (LinearRegression("huber", solver="adam", **FOREVER), X, z),
     "adam, many rows": (LinearRegression("huber", solver="adam", **FOREVER), MANY, MANY[:, 0] ** 3),
     "mini-batches": (
-        LinearRegression("huber", solver=GradientDescent(batch_size=4), **FOREVER), MANY, MANY[:, 0] ** 3
+        LinearRegression("huber", solver=GradientDescent(batch_size=32), **FOREVER), MANY, MANY[:, 0] ** 3
     ),
     "lbfgs": (LogisticRegression(solver="lbfgs", **FOREVER), MANY, (MANY[:, 0] > 1).astype(int)),
 }  # fmt: skip
