@@ -184,8 +184,7 @@ class ArrayRows(HostRows):
         """Return the same rows with only the k-th target."""
         out = copy.copy(self)
         out.y, out.n_targets = np.ascontiguousarray(self.y[:, k]), None
-        if self._resident is not None:
-            out._resident = self._resident._replace(y=tf.convert_to_tensor(out.y))
+        out._resident = None
         return out
 
     def take(self, index):
