@@ -120,7 +120,8 @@ def _smallest_norm(factor, pivots, power, solution):
 class Exact(BaseEstimator):
     """Solves ``(X'WX + ridge) b = X'Wy`` for a quadratic loss; all targets share one pass over the rows.
 
-    The sums are taken on the host, in the data's float type over small blocks and in float64 beyond. Where they cannot be trusted (condition number above 1e4), or cost nothing anyway, they are taken in twice
+    The sums are taken on the host, in the data's float type over small blocks and in float64 beyond. Where they
+    cannot be trusted (condition number above 1e4; 1e2 in float32), or cost nothing anyway, they are taken in twice
     the precision instead, so that the answer is right to the last digits that the rows determine.
 
     References
