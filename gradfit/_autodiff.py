@@ -5,27 +5,27 @@ from __future__ import annotations
 from gradfit._tensorflow import tf
 
 
-def slope(loss, y, raw):
-    """Return each row's loss and its derivative with respect to `raw`."""
+def slope(loss, y, raw, weight=None):
+    """Return each row's loss and its derivative with respect to `raw`, times its weight."""
     with tf.GradientTape() as tape:
         tape.watch(raw)
         rows = loss(y, raw)
-    return rows, _require(tape.gradient(rows, raw), loss)
+    return rows, _require(tape.gradient(rows, raw, output_gradients=weight), loss)
 
 
-def curvature(loss, y, raw):
-    """Return each row's loss and its first and second derivatives with respect to a 1-D `raw`."""
+def curvature(loss, y, raw, weight=None):
+    """Return each row's loss and its first and second derivatives with respect to a 1-D `raw`, times its weight."""
     with tf.GradientTape() as outer:
         outer.watch(raw)
-        rows, first = slope(loss, y, raw)
+        rows, first = slope(loss, y, raw, weight)
     return rows, first, outer.gradient(first, raw, unconnected_gradients="zero")
 
 
-def class_curvature(loss, y, raw, row):
-    """Return each row's ``d2 l / d raw_row d raw_k`` for all classes k, shape (n, K)."""
+def class_curvature(loss, y, raw, weight, row):
+    """Return each row's ``weight d2 l / d raw_row d raw_k`` for all classes k, shape (n, K)."""
     with tf.GradientTape() as outer:
         outer.watch(raw)
-        _, first = slope(loss, y, raw)
+        _, first = slope(loss, y, raw, weight)
         component = tf.gather(first, row, axis=1)
     return outer.gradient(component, raw, unconnected_gradients="zero")
 

@@ -42,10 +42,14 @@ def form_of(loss, fit_intercept: bool) -> tuple[Form, np.ndarray]:
 
 @dataclass(frozen=True)
 class BlockSums:
-    """Sums over one block of rows; `order` is what is wanted beside value and gradient."""
+    """Sums over one block of rows.
+
+    `order` is what is wanted beside value and gradient; `many_rows` says that there may be more than `SUM_ROWS`.
+    """
 
     form: Form
     order: str
+    many_rows: bool
 
     def __call__(self, x, y, weight, theta, numbers):
         """Return (value, gradient[, curvature]) summed over the block, in float64."""
@@ -55,16 +59,16 @@ class BlockSums:
         if not self.form.per_class:
             raw = raw[:, 0]
         if self.order == "gradient" or self.form.per_class:
-            rows, first = _autodiff.slope(loss, y, raw)
+            rows, first = _autodiff.slope(loss, y, raw, weight)
         else:
-            rows, first, second = _autodiff.curvature(loss, y, raw)
+            rows, first, second = _autodiff.curvature(loss, y, raw, weight)
         value = tf.reduce_sum(tf.cast(weight * rows, tf.float64))
-        slope = (first if self.form.per_class else first[:, None]) * weight[:, None]
-        sums = (value, tf.reshape(_bordered_product(x, slope, self.form.fit_intercept), [-1]))
+        slope = first if self.form.per_class else first[:, None]
+        sums = (value, tf.reshape(self._bordered_product(x, slope), [-1]))
         if self.order == "gradient":
             return sums
         if not self.form.per_class:
-            return (*sums, self._curvature(x, weight * second))
+            return (*sums, self._curvature(x, second))
         return (*sums, self._class_curvature(loss, x, y, weight, raw))
 
     def _unpack(self, theta, x):
@@ -77,23 +81,23 @@ class BlockSums:
         """Return the curvature of one output: (d, d) for "hessian", (1, d, d) for "blocks", (d,) for "diagonal"."""
         second = second[:, None]
         if self.order == "diagonal":
-            return tf.reshape(_bordered_product(_square(x), second, self.form.fit_intercept), [-1])
-        gram = _bordered_gram(x, second, self.form.fit_intercept)
+            return tf.reshape(self._bordered_product(_square(x), second), [-1])
+        gram = self._bordered_gram(x, second)
         return gram[None] if self.order == "blocks" else gram
 
     def _class_curvature(self, loss, x, y, weight, raw):
         """Return the curvature over classes: one (d, d) block a class, or all pairs for "hessian"."""
 
         def pair_blocks(k):
-            rows = _autodiff.class_curvature(loss, y, raw, k) * weight[:, None]
+            rows = _autodiff.class_curvature(loss, y, raw, weight, k)
             if self.order == "diagonal":
                 own = tf.gather(rows, [k], axis=1)
-                return tf.reshape(_bordered_product(_square(x), own, self.form.fit_intercept), [-1])
+                return tf.reshape(self._bordered_product(_square(x), own), [-1])
             if self.order == "blocks":
                 return self._curvature(x, tf.gather(rows, k, axis=1))[0]
             x1 = tf.concat([x, tf.ones_like(x[:, :1])], 1) if self.form.fit_intercept else x
             pairs = tf.reshape(rows[:, :, None] * x1[:, None, :], [tf.shape(x1)[0], -1])
-            return _transposed_product(pairs, x1)
+            return self._transposed_product(pairs, x1)
 
         n_classes = tf.shape(raw)[1]
         stacked = tf.map_fn(pair_blocks, tf.range(n_classes), fn_output_signature=tf.float64)
@@ -101,6 +105,40 @@ class BlockSums:
             return stacked
         size = tf.size(stacked[0]) if self.order == "diagonal" else tf.shape(stacked)[2]
         return tf.reshape(stacked, [-1] if self.order == "diagonal" else [size, size])
+
+    def _transposed_product(self, x, v):
+        """Return V'X, (k, p), in float64."""
+        if isinstance(x, tf.SparseTensor):
+            return tf.cast(tf.transpose(tf.sparse.sparse_dense_matmul(x, v, adjoint_a=True)), tf.float64)
+        return self._matmul(v, x)
+
+    def _bordered_product(self, x, v):
+        """Return V'[X 1], (k, p + 1), or V'X without an intercept, in float64."""
+        products = self._transposed_product(x, v)
+        if not self.form.fit_intercept:
+            return products
+        return tf.concat([products, tf.reduce_sum(tf.cast(v, tf.float64), 0)[:, None]], axis=1)
+
+    def _bordered_gram(self, x, second):
+        """Return [X 1]' diag(second) [X 1], or X' diag(second) X, in float64; `second` is (n, 1)."""
+        gram = self._matmul(x, x * second)
+        if not self.form.fit_intercept:
+            return gram
+        edge = self._bordered_product(x, second)
+        return tf.concat([tf.concat([gram, edge[:, :-1]], 0), tf.transpose(edge)], 1)
+
+    def _matmul(self, a, b):
+        """Return A'B in float64: float32 products are summed in float32 over a part of the rows, in float64 beyond."""
+        if a.dtype == tf.float64 or not self.many_rows:
+            return tf.cast(tf.matmul(a, b, transpose_a=True), tf.float64)
+        n_rows = tf.shape(a)[0]
+        size = tf.where(n_rows % SUM_ROWS > 0, n_rows, SUM_ROWS)  # rows come in whole blocks, or are few
+        stack = [tf.reshape(m, [-1, size, width(m)]) for m in (a, b)]
+        if a.shape[1] == 1:  # a row of numbers needs no transposing, which is slow
+            products = tf.matmul(tf.reshape(a, [-1, 1, size]), stack[1])
+        else:
+            products = tf.matmul(*stack, transpose_a=True)
+        return tf.reduce_sum(tf.cast(products, tf.float64), axis=0)
 
 
 def width(x):
@@ -118,41 +156,3 @@ def _product(x, coef):
 
 def _square(x):
     return x.with_values(x.values**2) if isinstance(x, tf.SparseTensor) else x**2
-
-
-def _transposed_product(x, v):
-    """Return V'X, (k, p), in float64; float32 products are summed by blocks so that the sums keep their digits."""
-    if isinstance(x, tf.SparseTensor):
-        return tf.cast(tf.transpose(tf.sparse.sparse_dense_matmul(x, v, adjoint_a=True)), tf.float64)
-    return _blocked_matmul(v, x)
-
-
-def _bordered_product(x, v, fit_intercept):
-    """Return V'[X 1], (k, p + 1), or V'X, in float64."""
-    products = _transposed_product(x, v)
-    if not fit_intercept:
-        return products
-    return tf.concat([products, tf.reduce_sum(tf.cast(v, tf.float64), 0)[:, None]], axis=1)
-
-
-def _bordered_gram(x, second, fit_intercept):
-    """Return [X 1]' diag(second) [X 1], or X' diag(second) X, in float64; `second` is (n, 1)."""
-    gram = _blocked_matmul(x, x * second)
-    if not fit_intercept:
-        return gram
-    edge = _bordered_product(x, second, True)
-    return tf.concat([tf.concat([gram, edge[:, :-1]], 0), tf.transpose(edge)], 1)
-
-
-def _blocked_matmul(a, b):
-    """Return A'B in float64: float32 products are summed in float32 over a part of the rows, in float64 beyond."""
-    if a.dtype == tf.float64:
-        return tf.matmul(a, b, transpose_a=True)
-    n_rows = tf.shape(a)[0]
-    size = tf.where(n_rows % SUM_ROWS > 0, n_rows, SUM_ROWS)  # rows come in whole blocks, or are few
-    stack = [tf.reshape(m, [-1, size, width(m)]) for m in (a, b)]
-    if a.shape[1] == 1:  # a row of numbers needs no transposing, which is slow
-        products = tf.matmul(tf.reshape(a, [-1, 1, size]), stack[1])
-    else:
-        products = tf.matmul(*stack, transpose_a=True)
-    return tf.reduce_sum(tf.cast(products, tf.float64), axis=0)

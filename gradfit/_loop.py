@@ -7,6 +7,7 @@ run the same `step` uncompiled, and each of its sums is a sequence of compiled b
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -84,8 +85,9 @@ def minimize(
         tf.constant([0.0] if baseline is None else baseline, tf.float64),
     )
     iteration = solver.bind(objective.size, memory)
+    bound = tf.constant(tol if tol > 0 else -1.0, tf.float64)
     with iteration.session():
-        runner = _Runner(iteration, objective, tf.constant(tol, tf.float64), record, report, monitor)
+        runner = _Runner(iteration, objective, bound, record, report, monitor)
         runner.run(start, max_iter)
     return runner.result(solver, max_iter, tol)
 
@@ -134,7 +136,10 @@ class _Runner:
             return _iterate(self.iteration, self.objective, progress, self.tol, limit, self.record)
         inputs = (tuple(self.resident), tuple(self.objective.tensor_numbers()), argument, self.tol, limit)
         sized = () if self.iteration.size is None else (self.objective.rows.n_features, self.iteration.size)
-        return _program(self.objective.form, self.iteration, self.record, relaxed_spec(inputs, sized))(*inputs)
+        spec = relaxed_spec(inputs, sized)
+        serial = "CPU" in self.resident.y.device and self.iteration.is_serial(self.objective.rows)
+        with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR") if serial else nullcontext():
+            return _program(self.objective.form, self.iteration, self.record, spec, serial)(*inputs)
 
     def _remember(self, history):
         values, errors, *path = (h.numpy() for h in history)
@@ -174,7 +179,7 @@ class _Runner:
         theta = state.theta.numpy()
         eps = float(np.finfo(self.objective.rows.dtype).eps)
         stiffness = float(np.abs(state.hessian.numpy()).max()) if hasattr(state, "hessian") else 1.0
-        size = stiffness * np.abs(theta).sum() / max(float(self.progress.slope_scale), 1e-300)
+        size = stiffness * np.abs(theta).sum() / float(self.progress.slope_scale)
         floor = max(_FLOOR_ULPS * eps * (1.0 + size), _VALUE_FLOOR)
         status = "interrupted" if self.interrupted else {
             CONVERGED: "converged",
@@ -204,8 +209,11 @@ class _Runner:
 
 
 @lru_cache(maxsize=64)
-def _program(form, solver, record, spec):
-    """Return the compiled chunk: it begins a minimization (given a Start) or continues one (given a Progress)."""
+def _program(form, solver, record, spec, serial):
+    """Return the compiled chunk: it begins a minimization (given a Start) or continues one (given a Progress).
+
+    A serial program has to be traced, and run, under the executor of one thread.
+    """
 
     def chunk(rows, numbers, argument, tol, limit):
         objective = tensor_objective(form, rows, numbers)
@@ -216,7 +224,7 @@ def _program(form, solver, record, spec):
 
 
 def _begin(iteration, objective, start: Start) -> Progress:
-    scale = objective.slope_scale(start.sample_y, start.sample_weight, start.baseline)
+    scale = tf.maximum(objective.slope_scale(start.sample_y, start.sample_weight, start.baseline), 1e-300)
     state = iteration.init(objective, start)
     infinity = tf.constant(np.inf, tf.float64)
     finite = tf.math.is_finite(state.value)
@@ -226,8 +234,7 @@ def _begin(iteration, objective, start: Start) -> Progress:
 
 
 def _error(objective, state, slope_scale):
-    norm = objective.stationarity(state.theta, state.gradient)
-    return tf.where(norm > 0.0, norm / tf.maximum(slope_scale, 1e-300), norm)
+    return objective.stationarity(state.theta, state.gradient) / slope_scale
 
 
 def _iterate(solver, objective, progress: Progress, tol, limit, record):
@@ -254,13 +261,13 @@ def _iterate(solver, objective, progress: Progress, tol, limit, record):
 def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Progress:
     """Apply the stop rule. NaN is tested before any comparison."""
     error = _error(objective, state, before.slope_scale)
-    finite = tf.math.is_finite(state.value) & tf.math.is_finite(error)
+    finite = tf.math.is_finite(state.value + error)
     lower = finite & (state.value < before.best_value)
     best_value = tf.where(lower, state.value, before.best_value)
     after = before._replace(state=state, error=error, best_value=best_value)
     after = after._replace(best_theta=tf.where(lower, state.theta, before.best_theta))
     if not solver.is_monotone:
-        status = tf.constant(RUNNING) if fresh else tf.where((error <= tol) & (tol > 0.0), CONVERGED, RUNNING)
+        status = tf.constant(RUNNING) if fresh else tf.where(error <= tol, CONVERGED, RUNNING)
         return after._replace(status=tf.where(finite, status, NONFINITE))
     unfinished = getattr(state, "unfinished", tf.constant(False))
     margin = 4 * np.finfo(np.float64).eps * tf.abs(state.value)
@@ -268,7 +275,7 @@ def _judge(solver, objective, state, before: Progress, tol, fresh=False) -> Prog
     waited = before.idle + tf.cast(~getattr(state, "searching", tf.constant(False)), tf.int32)
     idle = before.idle if fresh else tf.where(progressed | unfinished, 0, waited)
     status = tf.where((state.stalled | (idle >= _IDLE_LIMIT)) & (tol > 0.0), STALLED, RUNNING)
-    status = tf.where((error <= tol) & (tol > 0.0) & ~unfinished, CONVERGED, status)
+    status = tf.where((error <= tol) & ~unfinished, CONVERGED, status)
     infinity = tf.constant(np.inf, tf.float64)  # while the loss itself still changes, its values do not compare
     best_error = tf.where(finite & (error < before.best_error), error, before.best_error)
     return after._replace(

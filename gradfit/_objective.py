@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradfit import _autodiff
+from gradfit import _autodiff, _penalty
 from gradfit._block_sums import BlockSums, Form, form_of
-from gradfit._penalty import ElasticNet, stationarity
+from gradfit._penalty import ElasticNet
 from gradfit._rows import TensorRows
 from gradfit._tensorflow import tf
 
@@ -21,7 +21,7 @@ _NOISE_ULPS = 8
 
 
 class Numbers(NamedTuple):
-    """Every number of an objective, as float64 tensors."""
+    """Every number of an objective, in float64; as tensors, weights that are all zero are ()."""
 
     loss: Any
     l1: Any
@@ -122,17 +122,34 @@ class Objective:
 
     def tensor_numbers(self) -> Numbers:
         """Return the numbers as float64 tensors."""
-        return Numbers(*(tf.convert_to_tensor(n, tf.float64) for n in self.numbers))
+        loss, l1, l2, total = self.numbers
+        return Numbers(
+            tf.convert_to_tensor(loss, tf.float64),
+            _penalty.as_tensor(l1),
+            _penalty.as_tensor(l2),
+            tf.convert_to_tensor(total, tf.float64),
+        )
 
     def evaluate(self, theta, order: str = "gradient") -> Evaluation:
         """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta (tensors)."""
         numbers = self.tensor_numbers()
-        sums = self.rows.sum(BlockSums(self.form, order), theta, numbers.loss)
+        sums = self.rows.sum(BlockSums(self.form, order, self.rows.many), theta, numbers.loss)
         value, gradient, *curvature = (part / numbers.total_weight for part in sums)
-        value += tf.reduce_sum(0.5 * numbers.l2 * theta**2 + numbers.l1 * tf.abs(theta))
-        return Evaluation(
-            value, gradient + numbers.l2 * theta, _with_ridge(curvature[0], numbers.l2) if curvature else ()
-        )
+        value, gradient = _penalty.penalized(value, gradient, theta, numbers.l1, numbers.l2)
+        return Evaluation(value, gradient, _with_ridge(curvature[0], numbers.l2) if curvature else ())
+
+    def kinks(self, theta):
+        """Return the L1 part of the penalty."""
+        return _penalty.kinks(theta, self.tensor_numbers().l1)
+
+    def l1_weights(self, theta):
+        """Return the L1 weight of every parameter."""
+        l1 = self.tensor_numbers().l1
+        return tf.zeros_like(theta) if isinstance(l1, tuple) else l1
+
+    def subgradient(self, theta, gradient):
+        """Return the smallest subgradient, given the gradient of the smooth part."""
+        return _penalty.stationarity(theta, gradient, self.tensor_numbers().l1)
 
     def curvature_of_quadratic(self) -> float:
         """Return c of a quadratic loss ``c (y - raw)^2 / 2``, from the tape."""
@@ -146,7 +163,7 @@ class Objective:
 
     def stationarity(self, theta, gradient):
         """Return the largest entry of the smallest subgradient."""
-        return tf.reduce_max(tf.abs(stationarity(theta, gradient, tf.convert_to_tensor(self.numbers.l1, tf.float64))))
+        return tf.reduce_max(tf.abs(self.subgradient(theta, gradient)))
 
     def slope_scale(self, y, weight, raw):
         """Return the root weighted mean square of dl/dz at the constant linear predictor `raw`, (n_outputs,)."""
@@ -166,6 +183,8 @@ def tensor_objective(form: Form, rows: tuple, numbers: tuple) -> Objective:
 
 
 def _with_ridge(curvature, l2):
+    if isinstance(l2, tuple):
+        return curvature
     if curvature.shape.rank == 1:
         return curvature + l2
     if curvature.shape.rank == 2:

@@ -40,6 +40,26 @@ class ElasticNet:
         return np.tile(l1, n_outputs), np.tile(l2, n_outputs)
 
 
+def as_tensor(weights):
+    """Return weights as a tensor, or () if all are zero: no operation is then spent on them."""
+    if isinstance(weights, tuple) or tf.is_tensor(weights):
+        return weights
+    return tf.constant(weights, tf.float64) if np.any(weights) else ()
+
+
+def kinks(theta, l1):
+    """Return ``sum(l1 |theta|)``."""
+    return tf.constant(0.0, tf.float64) if isinstance(l1, tuple) else tf.reduce_sum(l1 * tf.abs(theta))
+
+
+def penalized(value, gradient, theta, l1, l2):
+    """Return the value with the penalty, and the gradient of its smooth part."""
+    if not isinstance(l2, tuple):
+        slope = l2 * theta
+        value, gradient = value + 0.5 * tf.tensordot(slope, theta, 1), gradient + slope
+    return value if isinstance(l1, tuple) else value + kinks(theta, l1), gradient
+
+
 def shrink(theta, threshold):
     """Return the proximal point of ``threshold |theta|``: soft thresholding."""
     return tf.sign(theta) * tf.maximum(tf.abs(theta) - threshold, 0.0)
@@ -47,5 +67,7 @@ def shrink(theta, threshold):
 
 def stationarity(theta, gradient, l1):
     """Return the smallest subgradient of smooth part plus ``l1 |theta|``, entry by entry (tensors)."""
+    if isinstance(l1, tuple):
+        return gradient
     at_zero = tf.sign(gradient) * tf.maximum(tf.abs(gradient) - l1, 0.0)
     return tf.where(tf.equal(theta, 0.0), at_zero, gradient + l1 * tf.sign(theta))

@@ -30,11 +30,16 @@ class TensorRows(NamedTuple):
     x: Any
     y: Any
     weight: Any
-    count: Any = ()  # how many of them are the data's, if not all: the others have weight 0
+    count: Any = ()  # more than SUM_ROWS rows: how many of them are the data's; the others have weight 0
 
     def sum(self, block_function, *arguments):
         """Return the block function of all rows."""
         return block_function(*self[:3], *arguments)
+
+    @property
+    def many(self) -> bool:
+        """Whether float32 sums over all of them would lose digits."""
+        return not isinstance(self.count, tuple)
 
     @property
     def comes_in_batches(self) -> bool:
@@ -63,7 +68,7 @@ class TensorRows(NamedTuple):
 
     def fold(self, size, seed, update, carry, numbers):
         """Thread `carry` through ``update(x, y, weight, carry, numbers)`` over mini-batches of a fresh shuffle."""
-        n_rows = tf.shape(self.y)[0] if isinstance(self.count, tuple) else self.count
+        n_rows = self.count if self.many else tf.shape(self.y)[0]
         order = tf.random.experimental.stateless_shuffle(tf.range(n_rows), seed=seed)
 
         def body(start, *carry):
@@ -77,6 +82,7 @@ class TensorRows(NamedTuple):
 class HostRows(ABC):
     """Rows that the host reads, block by block; `scaling` is applied on the way."""
 
+    many = True
     is_endless = False
     comes_in_batches = False
     can_center = True
@@ -130,6 +136,10 @@ class HostRows(ABC):
     @abstractmethod
     def batches(self, size, random_state):
         """Yield the standardized mini-batches of one pass."""
+
+    def are_few(self, size=None) -> bool:
+        """Return whether `size` of them, or all, are one block of a sum."""
+        return (size or self.n_rows) <= SUM_ROWS
 
     def resident(self):
         """Return all rows as tensors if they fit on the device, else None."""
@@ -233,7 +243,8 @@ class ArrayRows(HostRows):
         filling = int(x.shape[0]) - self.n_rows
         y = np.concatenate([self.y, self.y[:filling]]) if filling else self.y
         weight = np.pad(self.weight, (0, filling)) if filling else self.weight
-        return TensorRows(x, tf.convert_to_tensor(y), tf.convert_to_tensor(weight), tf.constant(self.n_rows))
+        count = tf.constant(self.n_rows) if self.n_rows > SUM_ROWS else ()
+        return TensorRows(x, tf.convert_to_tensor(y), tf.convert_to_tensor(weight), count)
 
     def _standardized_copy(self, X):
         """Return a standardized copy as a tensor: written once, in a buffer aligned as TensorFlow wants it.

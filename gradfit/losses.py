@@ -102,7 +102,7 @@ class SquaredError(Loss):
     quadratic = True
 
     def __call__(self, y, raw):
-        return 0.5 * (y - raw) ** 2
+        return 0.5 * tf.square(y - raw)
 
     def baseline(self, y, sample_weight, n_outputs=1):
         """Return the weighted mean."""
@@ -334,5 +334,5 @@ def _pinball(residual, quantile, smoothing):
     width = tf.cast(smoothing, residual.dtype)
     root = tf.sqrt(residual**2 + 4.0 * width**2 + tiny)
     above, below = 0.5 * (root + residual) + width, 0.5 * (root - residual) + width
-    barrier = tf.math.log(above + tiny) + tf.math.log(below + tiny)
-    return quantile * above + (1.0 - quantile) * below - width * barrier
+    barrier = tf.math.xlogy(width, above) + tf.math.xlogy(width, below)
+    return quantile * above + (1.0 - quantile) * below - barrier

@@ -120,7 +120,7 @@ def test_only_autodiff_differentiates():
 def test_thin():
     lines = {module: len(text.splitlines()) for module, text in MODULES.items()}
     assert {module: count for module, count in lines.items() if count > 340} == {}
-    assert sum(lines.values()) < 4600
+    assert sum(lines.values()) < 4650
 
 
 def test_import_unpickle_and_predict_without_tensorflow(tmp_path):

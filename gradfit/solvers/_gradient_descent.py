@@ -111,10 +111,8 @@ class GradientDescent(Solver):
         """Return the optimizer's class, its configuration as JSON, and its learning rate if that is a number."""
         import keras
 
-        try:
-            found = self.optimizer() if isinstance(self.optimizer, type) else keras.optimizers.get(self.optimizer)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"solver={self.optimizer!r} is not known. {_ALLOWED}") from error
+        named = isinstance(self.optimizer, (str, type))
+        found = _default_optimizer(self.optimizer) if named else self.optimizer
         if not isinstance(found, keras.optimizers.Optimizer):
             raise ValueError(f"solver={self.optimizer!r} is not known. {_ALLOWED}")
         config = {key: value for key, value in found.get_config().items() if key != "name"}
@@ -170,6 +168,10 @@ class Descent(Iteration):
         """Return whether a pass makes few enough updates to be compiled whole."""
         return self.batch_size is None or rows.n_rows <= _COMPILED_UPDATES * self.batch_size
 
+    def is_serial(self, rows) -> bool:
+        """Return whether an update reads few rows: handing its operations from thread to thread doubles the time."""
+        return rows.are_few(self.batch_size)
+
     def init(self, objective, start):
         """Evaluate the start; mini-batches are evaluated only as they come."""
         zero, count = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
@@ -218,9 +220,7 @@ class BatchUpdate:
         total = tf.maximum(tf.reduce_sum(tf.cast(weight, tf.float64)), np.finfo(np.float64).tiny)
         objective = tensor_objective(self.form, (x, y, weight), numbers._replace(total_weight=total))
         value, gradient, _ = objective.evaluate(theta)
-        gradient += objective.numbers.l1 * tf.sign(
-            theta
-        )  # a subgradient: only `partial_fit` comes here with an L1 part
+        gradient = objective.subgradient(theta, gradient)  # only `partial_fit` comes here with an L1 part
         return self.optimizer.update(theta, gradient), values + value, gradients + gradient, count + 1
 
 
@@ -252,6 +252,16 @@ class BoundOptimizer:
         self._variable.assign(theta)
         self._optimizer.apply([gradient], [self._variable])
         return self._variable.value.read_value()
+
+
+@lru_cache(maxsize=32)
+def _default_optimizer(named):
+    import keras
+
+    try:
+        return named() if isinstance(named, type) else keras.optimizers.get(named)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"solver={named!r} is not known. {_ALLOWED}") from error
 
 
 @lru_cache(maxsize=32)

@@ -91,7 +91,7 @@ class TrustRegion(SelfContained):
         """Return by how much the model says that the objective falls."""
         move = trial - state.theta
         curved = 0.5 * tf.tensordot(move, tf.linalg.matvec(state.hessian, move), 1)
-        kinks = tf.reduce_sum(objective.numbers.l1 * (tf.abs(trial) - tf.abs(state.theta)))
+        kinks = objective.kinks(trial) - objective.kinks(state.theta)
         return -(tf.tensordot(state.gradient, move, 1) + curved + kinks)
 
     def _lowers(self, objective, state, trial, new):

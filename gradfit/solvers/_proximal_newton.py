@@ -63,7 +63,7 @@ class ProximalNewton(TrustRegion):
         matrix = hessian / (scale[:, None] * scale[None, :])
         start = theta * scale
         model = Model(matrix, gradient / scale, start)
-        l1 = tf.convert_to_tensor(objective.numbers.l1, tf.float64) / scale
+        l1 = objective.l1_weights(theta) / scale
         step = 1.0 / tf.reduce_max(tf.reduce_sum(tf.abs(matrix), axis=1))
 
         def one_round(point):

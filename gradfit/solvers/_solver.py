@@ -49,6 +49,10 @@ class Iteration(ABC):
         """Return whether an iteration is short enough to be compiled whole, so that Ctrl-C is heard between two."""
         return True
 
+    def is_serial(self, rows) -> bool:
+        """Return whether its operations are too many and too small to be shared out over threads."""
+        return False
+
     @abstractmethod
     def init(self, objective, start: Start):
         """Return the state at the starting parameters."""
