@@ -1,8 +1,10 @@
-"""The only room that opens a GradientTape: slopes and curvatures of pointwise losses."""
+"""The only room that opens a GradientTape: slopes and curvatures of pointwise losses, derivatives of functions."""
 
 from __future__ import annotations
 
 from gradfit._tensorflow import tf
+
+_FEW_ROWS = 8
 
 
 def slope(loss, y, raw, weight=None):
@@ -28,6 +30,84 @@ def class_curvature(loss, y, raw, weight, row):
         _, first = slope(loss, y, raw, weight)
         component = tf.gather(first, row, axis=1)
     return outer.gradient(component, raw, unconnected_gradients="zero")
+
+
+def member_jacobians(function, theta):
+    """Return ``z = function(theta)``, (B, m), and its transposed Jacobians, (B, p, m); members are independent.
+
+    Wide systems take one backward pass an equation; tall ones one forward pass a parameter, which is the
+    derivative of the backward pass with respect to its seed.
+    """
+    with tf.GradientTape(persistent=True) as outer:
+        with tf.GradientTape(persistent=True) as inner:
+            inner.watch(theta)
+            z = function(theta)
+        seed = tf.ones_like(z)
+        outer.watch(seed)
+        back = tf.convert_to_tensor(inner.gradient(z, theta, output_gradients=seed, unconnected_gradients="zero"))
+    if z.shape[1] is not None and z.shape[1] <= theta.shape[1]:
+        return z, tf.transpose(_rows_of(inner, z, theta, z.shape[1]), [0, 2, 1])
+    return z, _rows_of(outer, back, seed, theta.shape[1])
+
+
+def _rows_of(tape, target, source, count):
+    """Return ``d target / d source`` per member; few rows are cheaper to trace one by one."""
+    if count > _FEW_ROWS:
+        return tape.batch_jacobian(target, source, unconnected_gradients="zero")
+    seeds = [tf.one_hot(tf.fill(tf.shape(target)[:1], k), count, dtype=target.dtype) for k in range(count)]
+    rows = [tape.gradient(target, source, output_gradients=s, unconnected_gradients="zero") for s in seeds]
+    return tf.stack([tf.convert_to_tensor(row) for row in rows], 1)
+
+
+def derivative(fun, x, order: int):
+    """Return the derivative of an elementwise function, of any order >= 0, by nested tapes; None where unconnected."""
+    if order == 0:
+        return fun(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        below = derivative(fun, x, order - 1)
+    return tape.gradient(below, x, unconnected_gradients="none" if order == 1 else "zero")
+
+
+def value_and_gradient(fun, x):
+    """Return a scalar function's value and its gradient, structured as x; None where unconnected."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = fun(x)
+    return value, tf.nest.map_structure(_dense, tape.gradient(value, x))
+
+
+def jacobian(fun, x):
+    """Return a function's value and its Jacobian, value's shape + x's shape; None where unconnected."""
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        value = fun(x)
+    return value, _rows(tape, value, x)
+
+
+def value_gradient_and_hessian(fun, x):
+    """Return a scalar function's value, gradient and Hessian; gradient and Hessian are None where unconnected."""
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(x)
+        value, gradient = value_and_gradient(fun, x)
+        if gradient is None:
+            return value, None, None
+        gradient = gradient + 0.0 * x  # the Hessian of a linear function is zero, not missing
+    return value, gradient, _rows(outer, gradient, x)
+
+
+def _rows(tape, target, source):
+    """Return ``d target / d source``, None where unconnected; few rows are cheaper one by one."""
+    size = target.shape.num_elements()
+    if not 0 < (size or 0) <= _FEW_ROWS:
+        return tape.jacobian(target, source)
+    seeds = [tf.reshape(tf.one_hot(k, size, dtype=target.dtype), target.shape) for k in range(size)]
+    rows = [_dense(tape.gradient(target, source, output_gradients=seed)) for seed in seeds]
+    return None if rows[0] is None else tf.reshape(tf.stack(rows), (*target.shape, *source.shape))
+
+
+def _dense(gradient):
+    return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def _require(gradient, loss):

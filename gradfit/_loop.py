@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradfit._objective import Objective, tensor_objective
 from gradfit._result import CONVERGED, EARLY_STOPPED, NONFINITE, RUNNING, STALLED, SolveResult
 from gradfit._rows import relaxed_spec
 from gradfit._tensorflow import tf
@@ -22,8 +21,6 @@ from gradfit.solvers._solver import Start
 CHUNK_SECONDS = 0.1
 _FIRST_CHUNK_BYTES = 2e9  # about 0.1 s of memory traffic
 _IDLE_LIMIT = 10
-_FLOOR_ULPS = 64
-_VALUE_FLOOR = 1.5e-9  # a tenth of the root of float64's eps: smaller steps no longer show in the value
 
 
 class Progress(NamedTuple):
@@ -41,7 +38,7 @@ class Progress(NamedTuple):
 
 def minimize(
     solver,
-    objective: Objective,
+    objective,
     theta,
     *,
     max_iter,
@@ -59,7 +56,7 @@ def minimize(
     Parameters
     ----------
     solver : Solver
-    objective : Objective
+    objective : Objective or FunctionObjective
     theta : ndarray of shape (d,)
     max_iter : int
     tol : float
@@ -75,14 +72,11 @@ def minimize(
     monitor : callable, optional
         Called with theta after every iteration; returns the parameters to stop at, or None to go on.
     """
-    sample_y, sample_weight = objective.rows.target_sample()
     start = Start(
         tf.constant(theta, tf.float64),
         () if curvature is None else tf.convert_to_tensor(curvature, tf.float64),
         tf.constant(seed, tf.int64),
-        tf.convert_to_tensor(sample_y),
-        tf.convert_to_tensor(sample_weight),
-        tf.constant([0.0] if baseline is None else baseline, tf.float64),
+        objective.slope_sample(baseline),
     )
     iteration = solver.bind(objective.size, memory)
     bound = tf.constant(tol if tol > 0 else -1.0, tf.float64)
@@ -123,11 +117,9 @@ class _Runner:
                 self.progress = _begin(self.iteration, self.objective, start)
 
     def _first_chunk(self) -> int:
-        rows = self.objective.rows
-        if self.resident is None or self.monitor is not None or self.iteration.in_batches(rows):
+        if self.resident is None or self.monitor is not None or self.iteration.in_batches(self.objective.rows):
             return 1
-        traffic = 4 * rows.n_rows * (rows.n_features + 8) * rows.dtype.itemsize
-        return int(np.clip(_FIRST_CHUNK_BYTES / traffic, 1, 4000))
+        return int(np.clip(_FIRST_CHUNK_BYTES / self.objective.traffic, 1, 4000))
 
     def _advance(self, argument, limit):
         limit = tf.constant(limit, tf.int32)
@@ -137,9 +129,10 @@ class _Runner:
         inputs = (tuple(self.resident), tuple(self.objective.tensor_numbers()), argument, self.tol, limit)
         sized = () if self.iteration.size is None else (self.objective.rows.n_features, self.iteration.size)
         spec = relaxed_spec(inputs, sized)
-        serial = "CPU" in self.resident.y.device and self.iteration.is_serial(self.objective.rows)
+        serial = self.iteration.is_serial(self.objective.rows) and "CPU" in self.resident.y.device
+        program = _programs(type(self.objective))
         with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR") if serial else nullcontext():
-            return _program(self.objective.form, self.iteration, self.record, spec, serial)(*inputs)
+            return program(self.objective.form, self.iteration, self.record, spec, serial)(*inputs)
 
     def _remember(self, history):
         values, errors, *path = (h.numpy() for h in history)
@@ -176,20 +169,17 @@ class _Runner:
         state, error = self.progress.state, float(self.progress.error)
         if not self.values:  # the start was the answer; reading it counts as an iteration
             self.values, self.path = [float(state.value)], [state.theta.numpy()] * self.record
-        theta = state.theta.numpy()
-        eps = float(np.finfo(self.objective.rows.dtype).eps)
-        stiffness = float(np.abs(state.hessian.numpy()).max()) if hasattr(state, "hessian") else 1.0
-        size = stiffness * np.abs(theta).sum() / float(self.progress.slope_scale)
-        floor = max(_FLOOR_ULPS * eps * (1.0 + size), _VALUE_FLOOR)
         status = "interrupted" if self.interrupted else {
             CONVERGED: "converged",
             NONFINITE: "nonfinite",
             EARLY_STOPPED: "early_stopped",
-            STALLED: "precision_limit" if error <= floor else "stalled",
+            STALLED: "stalled",
             RUNNING: "max_iter" if tol > 0 else "fixed_iterations",
         }[int(self.progress.status)]  # fmt: skip
+        if status == "stalled" and self.objective.is_rounding(state, error, float(self.progress.slope_scale)):
+            status = "precision_limit"
         return SolveResult(
-            theta=theta,
+            theta=state.theta.numpy(),
             status=status,
             value=float(state.value),
             gradient=state.gradient.numpy(),
@@ -208,15 +198,20 @@ class _Runner:
         )  # fmt: skip
 
 
-@lru_cache(maxsize=64)
-def _program(form, solver, record, spec, serial):
+@lru_cache
+def _programs(kind):
+    """Return the function that compiles chunks for a kind of objective, with its cache."""
+    return lru_cache(maxsize=kind.programs_kept)(partial(_program, kind))
+
+
+def _program(kind, form, solver, record, spec, serial):
     """Return the compiled chunk: it begins a minimization (given a Start) or continues one (given a Progress).
 
     A serial program has to be traced, and run, under the executor of one thread.
     """
 
     def chunk(rows, numbers, argument, tol, limit):
-        objective = tensor_objective(form, rows, numbers)
+        objective = kind.of_tensors(form, rows, numbers)
         progress = argument if isinstance(argument, Progress) else _begin(solver, objective, argument)
         return _iterate(solver, objective, progress, tol, limit, record)
 
@@ -224,7 +219,7 @@ def _program(form, solver, record, spec, serial):
 
 
 def _begin(iteration, objective, start: Start) -> Progress:
-    scale = tf.maximum(objective.slope_scale(start.sample_y, start.sample_weight, start.baseline), 1e-300)
+    scale = tf.maximum(objective.slope_scale(*start.sample), 1e-300)
     state = iteration.init(objective, start)
     infinity = tf.constant(np.inf, tf.float64)
     finite = tf.math.is_finite(state.value)

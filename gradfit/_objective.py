@@ -18,6 +18,8 @@ from gradfit._rows import TensorRows
 from gradfit._tensorflow import tf
 
 _NOISE_ULPS = 8
+_FLOOR_ULPS = 64
+_VALUE_FLOOR = 1.5e-9  # a tenth of the root of float64's eps: smaller steps no longer show in the value
 
 
 class Numbers(NamedTuple):
@@ -45,10 +47,26 @@ class Objective:
     form : Form
     rows : HostRows or TensorRows
     numbers : Numbers
+
+    Attributes
+    ----------
+    is_bounded : bool
+        Whether `project` and `free` have anything to do.
+    curves_up : bool
+        Whether the Hessian is taken to be positive semidefinite.
+    programs_kept : int
+        How many compiled programs are kept for later fits.
     """
+
+    is_bounded, curves_up, programs_kept = False, True, 64
 
     def __init__(self, form: Form, rows, numbers: Numbers):
         self.form, self.rows, self.numbers = form, rows, numbers
+
+    @classmethod
+    def of_tensors(cls, form: Form, rows: tuple, numbers: tuple) -> Objective:
+        """Return an objective inside compiled code."""
+        return cls(form, TensorRows(*rows), Numbers(*numbers))
 
     @classmethod
     def compose(cls, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1) -> Objective:
@@ -73,6 +91,11 @@ class Objective:
     def has_l1(self) -> bool:
         """Whether any parameter has an L1 weight."""
         return bool(np.any(self.numbers.l1))
+
+    @property
+    def traffic(self) -> int:
+        """About how many bytes of memory traffic an iteration makes."""
+        return 4 * self.rows.n_rows * (self.rows.n_features + 8) * self.rows.dtype.itemsize
 
     def on(self, rows, total_weight=None) -> Objective:
         """Return the same objective over other rows."""
@@ -120,6 +143,10 @@ class Objective:
         blocks = tf.reshape(theta, [-1, width])
         return tf.reshape(blocks - tf.reduce_mean(blocks, axis=0), [-1])
 
+    def project(self, theta):
+        """Return the nearest parameters within bounds: there are none."""
+        return theta
+
     def tensor_numbers(self) -> Numbers:
         """Return the numbers as float64 tensors."""
         loss, l1, l2, total = self.numbers
@@ -165,6 +192,19 @@ class Objective:
         """Return the largest entry of the smallest subgradient."""
         return tf.reduce_max(tf.abs(self.subgradient(theta, gradient)))
 
+    def is_rounding(self, state, error: float, slope_scale: float) -> bool:
+        """Return whether rounding leaves a scaled gradient of this size at a state."""
+        eps = float(np.finfo(self.rows.dtype).eps)
+        stiffness = float(np.abs(state.hessian.numpy()).max()) if hasattr(state, "hessian") else 1.0
+        size = stiffness * np.abs(state.theta.numpy()).sum() / slope_scale
+        return error <= max(_FLOOR_ULPS * eps * (1.0 + size), _VALUE_FLOOR)
+
+    def slope_sample(self, baseline) -> tuple:
+        """Return where `slope_scale` measures: targets, their weights and the intercept-only linear predictor."""
+        y, weight = self.rows.target_sample()
+        raw = tf.constant([0.0] if baseline is None else baseline, tf.float64)
+        return tf.convert_to_tensor(y), tf.convert_to_tensor(weight), raw
+
     def slope_scale(self, y, weight, raw):
         """Return the root weighted mean square of dl/dz at the constant linear predictor `raw`, (n_outputs,)."""
         loss = self.form.loss(tf.convert_to_tensor(self.numbers.loss, tf.float64), weight.dtype)
@@ -175,11 +215,6 @@ class Objective:
         weight = tf.cast(weight, tf.float64)[:, None]
         mean = tf.reduce_sum(weight * first**2, 0) / tf.maximum(tf.reduce_sum(weight), 1e-300)
         return tf.sqrt(tf.reduce_max(mean))
-
-
-def tensor_objective(form: Form, rows: tuple, numbers: tuple) -> Objective:
-    """Return an objective inside compiled code."""
-    return Objective(form, TensorRows(*rows), Numbers(*numbers))
 
 
 def _with_ridge(curvature, l2):

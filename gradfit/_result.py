@@ -45,6 +45,62 @@ MESSAGES = {
         "coefficients are not unique; one of many equally good sets is given. Drop the redundant features or add a "
         "penalty."
     ),
+    "function_max_iter": (
+        "Stopped at max_iter={max_iter} before reaching tol={tol:g}: the largest component of the projected gradient "
+        "is {error:.1e}. Raise max_iter, start closer to a minimum, or take another solver."
+    ),
+    "function_stalled": (
+        "No step lowers the function any more, though the largest component of the projected gradient is {error:.1e} "
+        "(tol={tol:g}). The function may be non-smooth or discontinuous there, or its gradient wrong: try "
+        "gradfit.check_gradient, float64, or a larger tol."
+    ),
+    "function_nonfinite": (
+        "The function or its gradient became NaN or infinite; it is {value:g} at the best point found, which is given. "
+        "Start where it is finite, give bounds, or take shorter steps."
+    ),
+    "function_interrupted": "Stopped by the user after {n_iter} iterations, at the last point reached.",
+    "function_unbounded": (
+        "The function ({value:g} here) keeps falling as far as it was followed, so it seems to have no minimum. Give "
+        "bounds, or check its sign."
+    ),
+    "system_solved": "Solved: the largest residual is {largest:.1e}, within tol={tol:g}.",
+    "system_minimum_norm": (
+        "Solved: the equations are linear and of rank {rank} for {n_unknowns} unknowns, so there are infinitely many "
+        "solutions. The one of least norm is given; adding any combination of the columns of the null space gives "
+        "the others."
+    ),
+    "system_least_squares": (
+        "Not solved: the equations are linear and contradict each other. The least-squares solution is given; its "
+        "largest residual is {largest:.1e} (tol={tol:g}). Check the equations, or drop one."
+    ),
+    "system_stationary": (
+        "Not solved: a stationary point, not a root. The largest residual is {largest:.1e} (tol={tol:g}) and no step "
+        "lowers the sum of squares. There may be no real solution, or none near this start: try another x0 or "
+        "n_starts=20."
+    ),
+    "system_stalled": (
+        "Not solved: the largest residual is {largest:.1e} (tol={tol:g}) and no step lowers it, though the slope is "
+        "not zero. The equations may be non-smooth there, or tol may be below their rounding errors: rescale them, "
+        "raise tol, or try another x0."
+    ),
+    "system_max_iter": (
+        "Not solved: stopped at max_iter={max_iter} with a largest residual of {largest:.1e} (tol={tol:g}). Raise "
+        "max_iter, or try another x0 or n_starts=20."
+    ),
+    "system_nonfinite": (
+        "Not solved: the equations are NaN or infinite at the start or around the last finite point. Try another x0, "
+        "or bounds that keep the unknowns where the equations are defined."
+    ),
+    "system_interrupted": "Not solved: interrupted by the user; the last finite values are kept.",
+    "system_not_unique": (
+        " The rank there is {rank} for {n_unknowns} unknowns, so the solution is not locally unique as far as can be "
+        "told, or it is a multiple root."
+    ),
+}
+
+REMEDIES = {
+    "max_iter": "Raise max_iter, or give a better p0.",
+    "nonfinite": "Give a p0, or bounds, where the model is finite for every row.",
 }
 
 CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient"})
@@ -94,12 +150,25 @@ def worst(results: list[SolveResult]) -> SolveResult:
     return next((r for r in results if not r.converged), results[0])
 
 
+def curve_message(fit, i: int) -> str:
+    """Return the sentence about one curve of a batch."""
+    facts = {
+        "error": fit.error[i], "tol": fit.tol, "max_iter": fit.max_iter, "dtype": "float64", "n_iter": fit.n_iter[i],
+        "bound": f", within tol={fit.tol:g}", "remedy": REMEDIES.get(str(fit.status[i]), ""),
+    }  # fmt: skip
+    return MESSAGES[fit.status[i]].format(**facts).strip()
+
+
 def warn_unless_silent(owner: str, result: SolveResult) -> None:
-    """Issue the one ConvergenceWarning a fit may give, pointing at the caller's line."""
-    if result.status in SILENT_STATUSES:
-        return
+    """Issue the one ConvergenceWarning a fit may give."""
+    if result.status not in SILENT_STATUSES:
+        warn(owner, result.message)
+
+
+def warn(owner: str, message: str) -> None:
+    """Issue a ConvergenceWarning that points at the caller's line."""
     package = os.path.dirname(__file__)
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         level, frame = level + 1, frame.f_back
-    warnings.warn(f"{owner}: {result.message}", ConvergenceWarning, stacklevel=level)
+    warnings.warn(f"{owner}: {message}", ConvergenceWarning, stacklevel=level)

@@ -180,6 +180,35 @@ def test_own_loss(run):
     np.testing.assert_allclose(numbers(output, 'log-cosh, solver="auto"')[:3], [*answer.x, answer.fun], atol=2e-6)
 
 
+def test_puzzle(run):
+    (found, system), output = run("puzzle")
+    for result in found:
+        a, b, c, d = result.x
+        np.testing.assert_allclose([a + b, c - d, a + c, b - d], [9, 1, 8, 2], atol=1e-5)
+    assert np.ptp([result.x for result in found], axis=0).min() > 0.1  # each start has its own answer
+    assert "rank 3 of 4, unique: False" in output
+    assert numbers(output, "  free direction") == [1, -1, -1, -1]
+    np.testing.assert_allclose(system.solution_, [6, 3, 2, 1], atol=1e-12)
+    assert "'A': 6.0, 'B': 3.0, 'C': 2.0, 'D': 1.0" in output
+
+
+def test_circles(run):
+    (system, meet), output = run("circles")
+    assert system.solution_.shape == (10_000, 2)
+    np.testing.assert_array_equal(system.solved_, meet)
+    assert numbers(output, "largest distance")[0] < 1e-6  # circles that hardly touch have nearly double roots
+    assert "a stationary point, not a root" in output
+
+
+def test_decay_image(run):
+    (model, tau), output = run("decay_image")
+    assert model.coef_.shape == (128 * 128, 3)
+    assert model.converged_.all()
+    error = np.abs(model.params_["tau"] - tau.ravel())
+    assert np.median(error / tau.ravel()) < 0.02
+    assert numbers(output, "share of pixels within two standard errors:")[0] == pytest.approx(0.954, abs=0.03)
+
+
 def test_real_data(run):
     searches, output = run("real_data")
     scores = [float(score) for score in re.findall(r"held-out score (\S+)", output)]

@@ -21,9 +21,31 @@ MODULES = {".".join(file.with_suffix("").parts): (ROOT / file).read_text() for f
 # From the bottom to the top; an import goes down or stays in its layer. A package stands for its modules.
 LAYERS = [
     {"_tensorflow", "_result"},
-    {"_autodiff", "_penalty", "losses", "devices", "_double_double", "_basis"},
-    {"_loop", "_objective", "_block_sums", "_rows", "_dataset", "_scaling", "solvers"},
-    {"estimators", "display"},
+    {
+        "_autodiff",
+        "_penalty",
+        "losses",
+        "devices",
+        "_double_double",
+        "_basis",
+        "expressions",
+        "_uncertainty",
+        "_user_function",
+    },
+    {
+        "_loop",
+        "_objective",
+        "_block_sums",
+        "_rows",
+        "_dataset",
+        "_scaling",
+        "solvers",
+        "_residuals",
+        "_batch_loop",
+        "_function_objective",
+    },
+    {"_curve_fit", "_root_finding", "_named_values", "_minimize", "functions"},
+    {"estimators", "display", "_solve_system"},
 ]
 # What a module must not know although its layer would let it. `_choose` is where solvers meet objectives.
 BLIND = {
@@ -34,6 +56,8 @@ BLIND = {
     "_penalty": {"losses"},
     "_rows": {"losses", "_objective", "_block_sums", "solvers", "_loop"},
     "_dataset": {"losses", "_objective", "_block_sums", "solvers", "_loop"},
+    "_residuals": {"losses", "_rows", "_objective", "_loop", "_batch_loop", "solvers"},
+    "_batch_loop": {"losses", "_rows", "_objective", "_loop", "solvers"},
     "losses": {"_autodiff", "_penalty", "devices"},
     "solvers": {"losses", "_rows", "_loop"},
 }
@@ -120,7 +144,7 @@ def test_only_autodiff_differentiates():
 def test_thin():
     lines = {module: len(text.splitlines()) for module, text in MODULES.items()}
     assert {module: count for module, count in lines.items() if count > 340} == {}
-    assert sum(lines.values()) < 4650
+    assert sum(lines.values()) < 8000
 
 
 def test_import_unpickle_and_predict_without_tensorflow(tmp_path):

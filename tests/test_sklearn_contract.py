@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -13,8 +14,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gradfit import LinearRegression, LogisticRegression, PolynomialRegression, losses
+from gradfit import LinearRegression, LogisticRegression, NonlinearRegression, PolynomialRegression, losses
 from gradfit.solvers import LBFGS, Exact, GradientDescent, Newton, ProximalNewton
+
+
+def plane(x, slope, offset):
+    """A model of any number of columns, as the checks bring data of any width."""
+    return slope * (tf.reduce_sum(x, 1) if len(x.shape) == 2 else x) + offset
+
 
 # The checks of weights against repeated rows compare to 1e-7, hence tol=1e-10.
 CONFIGURATIONS = [
@@ -35,6 +42,8 @@ CONFIGURATIONS = [
     LogisticRegression(solver="lbfgs", tol=1e-10),
     LogisticRegression(solver="proximal_newton", l1_ratio=0.5, tol=1e-10),
     LogisticRegression(solver=GradientDescent(), tol=1e-10),
+    NonlinearRegression(plane),
+    NonlinearRegression(plane, p0=[1.0, 0.0], loss=losses.Huber(1.0), tol=1e-10),
 ]
 REGRESSORS = [
     LinearRegression(),

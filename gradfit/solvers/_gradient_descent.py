@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from gradfit._block_sums import Form
-from gradfit._objective import tensor_objective
+from gradfit._objective import Objective
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import Iteration, Solver
 
@@ -187,7 +187,7 @@ class Descent(Iteration):
         if not self.in_batches(objective.rows):
             # Adam and its kin divide by the gradient's own size, and would blow rounding errors up to full steps.
             gradient = tf.where(tf.abs(state.gradient) > state.noise, state.gradient, tf.zeros_like(state.gradient))
-            theta = self.optimizer.update(state.theta, gradient)
+            theta = objective.project(self.optimizer.update(state.theta, gradient))
             value, gradient, _ = objective.evaluate(theta)
             return state._replace(
                 theta=theta, value=value, gradient=gradient, passes=state.passes + 1.0, updates=state.updates + 1
@@ -218,7 +218,7 @@ class BatchUpdate:
         """Return the carry (theta, sum of values, sum of gradients, count) after the update."""
         theta, values, gradients, count = carry
         total = tf.maximum(tf.reduce_sum(tf.cast(weight, tf.float64)), np.finfo(np.float64).tiny)
-        objective = tensor_objective(self.form, (x, y, weight), numbers._replace(total_weight=total))
+        objective = Objective.of_tensors(self.form, (x, y, weight), numbers._replace(total_weight=total))
         value, gradient, _ = objective.evaluate(theta)
         gradient = objective.subgradient(theta, gradient)  # only `partial_fit` comes here with an L1 part
         return self.optimizer.update(theta, gradient), values + value, gradients + gradient, count + 1

@@ -10,6 +10,7 @@ from gradfit.solvers._solver import SelfContained
 
 _ARMIJO, _WOLFE = 1e-4, 0.9
 _MAX_TRIALS = 12
+_CURVED = 1e-8  # least cosine between a move and a gradient change that are cut down to the free variables
 
 
 class LBFGSState(NamedTuple):
@@ -81,10 +82,11 @@ class LBFGS(SelfContained):
 
     def step(self, objective, state):
         """Move along the quasi-Newton direction."""
-        direction = -self._inverse_hessian(objective, state, state.gradient)
+        direction = self._direction(objective, state)
         descent = tf.tensordot(state.gradient, direction, 1)
         trial = _line_search(objective, state, direction, descent)
-        better = trial.done & tf.reduce_all(tf.math.is_finite(trial.theta))
+        found = trial.done | ~tf.math.is_finite(trial.high)  # or a step that could be longer still
+        better = found & tf.reduce_all(tf.math.is_finite(trial.theta))
         move, change = trial.theta - state.theta, trial.gradient - state.gradient
         curved = tf.tensordot(move, change, 1) > 1e-14 * tf.norm(move) * tf.norm(change)
         keep = better & curved
@@ -105,6 +107,18 @@ class LBFGS(SelfContained):
             passes=state.passes + tf.cast(trial.count, tf.float64),
             updates=state.updates + 1,
         )
+
+    def _direction(self, objective, state):
+        """Return the quasi-Newton direction, that of the variables which their bounds do not hold back."""
+        if not objective.is_bounded:
+            return -self._inverse_hessian(objective, state, state.gradient)
+        free = objective.free(state.theta, state.gradient)
+        moves, changes = state.moves * free, state.changes * free
+        products = tf.reduce_sum(moves * changes, 1)
+        curved = products > _CURVED * tf.norm(moves, axis=1) * tf.norm(changes, axis=1)
+        usable = tf.cast(curved, tf.float64)[:, None]
+        inside = state._replace(moves=usable * moves, changes=usable * changes)
+        return -free * self._inverse_hessian(objective, inside, free * state.gradient)
 
     def _inverse_hessian(self, objective, state, vector):
         """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
@@ -141,11 +155,11 @@ def _line_search(objective, state, direction, descent) -> Trial:
         return ~trial.done & (trial.count < _MAX_TRIALS)
 
     def attempt(trial):
-        theta = state.theta + trial.step * direction
+        theta, onward, fall = _point(objective, state, trial.step, direction, descent)
         value, gradient, _ = objective.evaluate(theta)
-        slope = tf.tensordot(gradient, direction, 1)
+        slope = tf.tensordot(gradient, onward, 1)
         finite = tf.math.is_finite(value) & tf.math.is_finite(slope)
-        falls = value <= state.value + _ARMIJO * trial.step * descent
+        falls = value <= state.value + fall
         level = (value <= state.value + noise) & (tf.abs(slope) <= _WOLFE * tf.abs(descent))
         lowered = finite & (falls | level)
         done = lowered & (slope >= _WOLFE * descent)
@@ -159,3 +173,13 @@ def _line_search(objective, state, direction, descent) -> Trial:
         state.theta, state.value, state.gradient, tf.constant(0), tf.constant(False),
     )  # fmt: skip
     return tf.while_loop(unfinished, attempt, (start,))[0]
+
+
+def _point(objective, state, step, direction, descent):
+    """Return a trial point, the direction that bounds leave there, and the fall of the value asked for."""
+    ahead = state.theta + step * direction
+    if not objective.is_bounded:
+        return ahead, direction, _ARMIJO * step * descent
+    theta = objective.project(ahead)
+    onward = tf.where(tf.equal(theta, ahead), direction, tf.zeros_like(direction))
+    return theta, onward, _ARMIJO * tf.minimum(tf.tensordot(state.gradient, theta - state.theta, 1), 0.0)

@@ -7,16 +7,21 @@ from typing import Any, NamedTuple
 
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import SelfContained
+from gradfit.solvers._trust_region import least_within
 
 _JITTER, _WIDE_JITTER = 1e-9, 1e-6  # keep rounding errors out of directions that the rows say nothing about
 _SAFETY = 1e-12  # lets a matrix that is positive definite but for rounding be factored
 _MAX_REJECTIONS = 30
+_MAX_CLIPS = 20
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
 _SHARPEN, _LAST_WIDTH = (0.2, 3e-8)  # factors from one width of the kinks to the next, and from the first to the last
 
 
 class NewtonState(NamedTuple):
-    """Parameters, what was evaluated there, the what shortens the next step, and the width of the loss's kinks."""
+    """Parameters, what was evaluated there, what shortens the next step, and the width of the loss's kinks.
+
+    Where the Hessian may be indefinite, `shortening` is the radius within which the model is trusted.
+    """
 
     theta: Any
     value: Any
@@ -134,7 +139,8 @@ class Newton(TrustRegion):
     """Newton's method: solves ``(H + damping) step = -gradient`` by Cholesky, one pass over the rows an iteration.
 
     The Hessian comes from the tape. Fast and accurate where the number of parameters d is at most a few
-    thousand: an iteration costs O(n d^2 + d^3).
+    thousand: an iteration costs O(n d^2 + d^3). `minimize` trusts the model within a radius, so that negative
+    curvature is followed downhill; only a start exactly on a saddle stays there.
 
     References
     ----------
@@ -150,6 +156,68 @@ class Newton(TrustRegion):
     def minimize_model(self, objective, theta, gradient, hessian):
         """Return theta plus the Newton step."""
         return theta - objective.centred(solve_positive(hessian, gradient))
+
+    def init(self, objective, start):
+        """Evaluate the start; the first radius is a tenth of the start's distance from zero, or 1."""
+        state = super().init(objective, start)
+        return state if objective.curves_up else state._replace(shortening=tf.maximum(0.1 * tf.norm(state.theta), 1.0))
+
+    def step(self, objective, state):
+        """Try one step; keep it if the objective falls."""
+        return super().step(objective, state) if objective.curves_up else self._step_within(objective, state)
+
+    def _step_within(self, objective, state):
+        """Try the step to the least value of the model within the radius and the bounds; set the next radius."""
+        radius = state.shortening
+        step = _least_within(objective, state, radius)
+        trial = objective.project(state.theta + step)
+        new = objective.evaluate(trial, "hessian")
+        finite = tf.math.is_finite(new.value) & tf.reduce_all(tf.math.is_finite(new.gradient))
+        accepted = finite & self._lowers(objective, state, trial, new)
+        ratio = (state.value - new.value) / tf.maximum(self._predicted(objective, state, trial), 1e-300)
+        length = tf.norm(trial - state.theta)
+        longer = tf.where((ratio > 0.75) & (tf.norm(step) > 0.8 * radius), 2.0 * radius, radius)
+        radius = tf.where(accepted & (ratio > 0.25), longer, tf.minimum(0.25 * length, radius))
+        theta, value, gradient, hessian = (
+            tf.where(accepted, n, o) for n, o in zip((trial, *new), state[:4], strict=True)
+        )
+        rejections = tf.where(accepted, 0, state.rejections + 1)
+        return state._replace(
+            theta=theta, value=value, gradient=gradient, hessian=hessian, shortening=radius, rejections=rejections,
+            stalled=rejections >= _MAX_REJECTIONS, passes=state.passes + 1.0, updates=state.updates + 1,
+        )  # fmt: skip
+
+
+def _least_within(objective, state, radius):
+    """Return the step to the least value of the model within the radius and, nearly, within the bounds.
+
+    Variables that would leave their bounds are put on them, and the step of the others is solved for again.
+    """
+    if not objective.is_bounded:
+        return _unbounded_step(state.gradient, state.hessian, radius)
+
+    def go_on(free, move, is_new, count):
+        return is_new & (count < _MAX_CLIPS)
+
+    def body(free, move, is_new, count):
+        slope = free * (state.gradient + tf.linalg.matvec(state.hessian, (1.0 - free) * move))
+        hessian = state.hessian * free[:, None] * free[None, :] + tf.linalg.diag(1.0 - free)
+        ahead = state.theta + free * _unbounded_step(slope, hessian, radius) + (1.0 - free) * move
+        inside = objective.project(ahead)
+        kept = free * tf.cast(tf.equal(inside, ahead), tf.float64)
+        return kept, inside - state.theta, tf.reduce_any(kept < free), count + 1
+
+    free = objective.free(state.theta, state.gradient)
+    start = (free, tf.zeros_like(free), tf.constant(True), tf.constant(0))
+    return tf.while_loop(go_on, body, start)[1]
+
+
+def _unbounded_step(gradient, hessian, radius):
+    """Return Newton's step if the Hessian is positive definite and the step short enough."""
+    newton = -solve_positive(hessian, gradient)
+    is_curved = tf.reduce_all(tf.linalg.diag_part(hessian) > 0.0)  # along no axis is the model a straight line
+    is_inside = is_curved & (tf.norm(newton) <= radius)  # NaN is not
+    return tf.cond(is_inside, lambda: newton, lambda: least_within(gradient, hessian, radius))
 
 
 def jitter(objective, theta):

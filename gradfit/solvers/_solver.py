@@ -12,16 +12,14 @@ from sklearn.base import BaseEstimator
 class Start(NamedTuple):
     """Where an iteration starts, all tensors.
 
-    `curvature` is a preconditioner or (); `seed` drives the shuffles; the rest is what the loop's stop rule
-    needs: a sample of the targets, and the linear predictor of the intercept-only fit.
+    `curvature` is a preconditioner or (); `seed` drives the shuffles; `sample` is where the objective measures
+    the slopes that the loop's stop rule is relative to.
     """
 
     theta: Any
     curvature: Any
     seed: Any
-    sample_y: Any
-    sample_weight: Any
-    baseline: Any
+    sample: Any
 
 
 class Iteration(ABC):

@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -16,6 +17,7 @@ from sklearn.model_selection import GridSearchCV
 
 from gradfit import LinearRegression, LogisticRegression
 from gradfit.solvers import GradientDescent
+from tests.benchmarks import batches
 
 REPEATS = 5
 
@@ -125,14 +127,15 @@ def compare(case, fit, ours, peers, quality):
     median = {name: statistics.median(taken[1:]) for name, taken in times.items()}
     for name, taken in times.items():
         ratio = "" if name == "gradfit" else f"{median[name] / median['gradfit']:7.2f} x gradfit's"
-        spread = f"{min(taken[1:]):.3f} to {max(taken[1:]):.3f}"
-        print(f"  {name:20} first {taken[0]:7.3f} s  later {median[name]:7.3f} s ({spread})  "
+        spread = f"{min(taken[1:]):.4f} to {max(taken[1:]):.4f}"
+        print(f"  {name:20} first {taken[0]:8.4f} s  later {median[name]:8.4f} s ({spread})  "
               f"quality {reached[name]:.1e} {ratio}")  # fmt: skip
     if hasattr(ours, "n_passes_"):
         print(f"  gradfit: {ours.message_} {ours.n_passes_:g} passes over the rows.")
 
 
 CASES = {case.__name__: case for case in (least_squares, binary_logistic, ten_classes, grid_search, adam_steps)}
+CASES |= {case.__name__: partial(case, compare=compare) for case in batches.CASES}
 
 
 def main():

@@ -1,0 +1,127 @@
+"""The loop over batches: runs steps in compiled chunks, hands finished members back and goes on with the rest."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from gradfit._residuals import Data
+from gradfit._result import RUNNING
+from gradfit._tensorflow import tf
+
+_CHUNK = 16
+_WORTH_XLA = 2_000  # members from which a shape that comes again is worth a compilation of its own
+
+
+class BatchResult(NamedTuple):
+    """Where every member ended, in NumPy: B members, p parameters."""
+
+    theta: np.ndarray
+    value: np.ndarray
+    largest: np.ndarray
+    error: np.ndarray
+    status: np.ndarray  # codes of `_result`; RUNNING means that max_iter was reached
+    n_iter: np.ndarray
+    interrupted: bool
+
+
+def minimize_batch(solver, problem, data: Data, theta, *, max_iter, tol, root_tol=0.0, report=None) -> BatchResult:
+    """Run a solver on every member of a batch until its own stop rule holds."""
+    theta = np.array(theta, np.float64)
+    n_members = len(theta)
+    value, largest, error = (np.full(n_members, np.nan) for _ in range(3))
+    status, n_iter = np.full(n_members, RUNNING), np.zeros(n_members, np.int64)
+    index, state, interrupted = np.arange(n_members), solver.start(theta), False
+    numbers = (tf.constant(tol, tf.float64), tf.constant(root_tol, tf.float64))
+    try:
+        while len(index) and state.count.max() < max_iter:
+            limit = tf.constant(min(_CHUNK, max_iter - int(state.count.max())), tf.int32)
+            state = _advance(solver, problem, data.take(index), state, (*numbers, limit))
+            theta[index], value[index], largest[index], error[index], status[index], n_iter[index] = (
+                state.theta, state.value, state.largest, state.error, state.status, state.count
+            )  # fmt: skip
+            kept = np.flatnonzero(status[index] == RUNNING)
+            state, index = type(state)(*(part[kept] for part in state)), index[kept]
+            if report is not None:
+                report(n_members - len(index), n_members, float(np.nansum(value)))
+    except KeyboardInterrupt:
+        interrupted = True
+    return BatchResult(theta, value, largest, error, status, n_iter, interrupted)
+
+
+def predict_batch(problem, data: Data, theta):
+    """Return the predictions, (B, m), in NumPy."""
+    return _evaluate(problem, "predict", data, theta)
+
+
+def linearize_batch(problem, data: Data, theta):
+    """Return predictions, (B, m), Jacobians, (B, m, p), and slopes and curvatures of the loss, in NumPy."""
+    return _evaluate(problem, "linearize", data, theta)
+
+
+def _evaluate(problem, what, data, theta):
+    inputs = _tensors((data, theta))
+    call = _evaluation(problem, what, _spec(inputs, theta.shape[1]))
+    return tf.nest.map_structure(lambda part: part.numpy(), call(*inputs))
+
+
+def _advance(solver, problem, data, state, numbers):
+    inputs = _tensors((data, state))
+    program = _program(solver, problem, _spec((*inputs, *numbers), inputs[1].theta.shape[1]))
+    return tf.nest.map_structure(lambda part: part.numpy(), program(*inputs, *numbers))
+
+
+def _tensors(nested):
+    return tf.nest.map_structure(tf.convert_to_tensor, nested)
+
+
+def _spec(inputs, n_parameters):
+    """Return specs of any number of members and residuals, but of these parameters."""
+
+    def relax(part):
+        known = [n if n == n_parameters else None for n in part.shape[1:]]
+        return tf.TensorSpec([None, *known] if part.shape.rank else [], part.dtype)
+
+    return tf.nest.map_structure(relax, inputs)
+
+
+@lru_cache(maxsize=64)
+def _evaluation(problem, what, spec):
+    def evaluate(data, theta):
+        return getattr(problem, what)(theta, data)
+
+    return tf.function(evaluate, input_signature=spec, autograph=False).get_concrete_function()
+
+
+class _Program:
+    """A compiled chunk for any number of members; a large batch whose shape comes again gets an XLA program."""
+
+    def __init__(self, chunk, spec):
+        self._any_shape = tf.function(chunk, input_signature=spec, autograph=False).get_concrete_function()
+        self._one_shape = tf.function(chunk, jit_compile=True, autograph=False)
+        self._seen: set = set()
+
+    def __call__(self, *inputs):
+        shapes = tuple(tuple(part.shape) for part in tf.nest.flatten(inputs))
+        repeated = shapes in self._seen
+        self._seen.add(shapes)
+        if not (repeated and len(inputs[1].status) >= _WORTH_XLA):
+            return self._any_shape(*inputs)
+        return self._one_shape(*inputs)
+
+
+@lru_cache(maxsize=32)
+def _program(solver, problem, spec) -> _Program:
+    def chunk(data, state, tol, root_tol, limit):
+        def go_on(i, state):
+            running = tf.reduce_sum(tf.cast(tf.equal(state.status, RUNNING), tf.int32))
+            return (i < limit) & (running > 0) & ((i < 4) | (8 * running > tf.size(state.status)))
+
+        def body(i, state):
+            return i + 1, solver.step(problem, data, state, tol, root_tol)
+
+        return tf.while_loop(go_on, body, (tf.constant(0), state))[1]
+
+    return _Program(chunk, spec)

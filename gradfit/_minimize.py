@@ -1,0 +1,183 @@
+"""`minimize`: any TensorFlow function of a vector, by the solvers of the estimators."""
+
+from __future__ import annotations
+
+import time
+from numbers import Real
+
+import numpy as np
+from scipy.optimize import Bounds, OptimizeResult
+from sklearn.base import clone
+
+from gradfit import _autodiff, _loop
+from gradfit._function_objective import FlatBounds, FunctionForm, FunctionObjective, graph_key
+from gradfit._result import CONVERGED_STATUSES, MESSAGES
+from gradfit._tensorflow import tf
+from gradfit._user_function import UserFunction, as_tensor, is_integer
+from gradfit.solvers import LBFGS, GradientDescent, Newton
+from gradfit.solvers._solver import Solver
+
+_SOLVERS = {"lbfgs": LBFGS, "newton": Newton}
+_FAR = 1e6
+
+
+def minimize(
+    fun, x0, *, solver="lbfgs", max_iter=None, tol=1e-8, bounds=None, record_path=False, callback=None
+) -> OptimizeResult:
+    """Minimize a function that returns one number.
+
+    Parameters
+    ----------
+    fun : callable
+        Written in TensorFlow operations; ``fun(x)`` gets a tensor of the shape of x0, float32 if x0 is float32, else
+        float64. It is compiled once and kept, unless Python code in it branches on x or unpacks it, which is slower.
+    x0 : array-like, tf.Tensor or tf.Variable
+    solver : {"lbfgs", "newton"}, name, class or instance of a Keras optimizer, or solver object, default="lbfgs"
+        `gradfit.solvers.LBFGS`, `Newton` or `GradientDescent`.
+    max_iter : int, optional
+        None is the solver's own default.
+    tol : float, default=1e-8
+        Stop where the largest entry of the projected gradient ``x - project(x - gradient)`` is at most `tol`, in
+        the units of fun, or at the rounding floor. 0 switches the stop rule off.
+    bounds : sequence of (low, high) or scipy.optimize.Bounds, optional
+        None and infinite values mean no bound. No point outside is ever tried.
+    record_path : bool, default=False
+    callback : callable, optional
+        Called as ``callback(x)`` after every iteration; returning True stops.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        With `x`, `fun`, `jac`, `success`, `status` (a short string), `message`, `nit`, `nfev`, `njev`, and with
+        `record_path` also `path`: the start and the point after each iteration.
+
+    Notes
+    -----
+    Success means a stationary point: a minimum as a rule, but a start exactly on a saddle or a maximum is one too.
+
+    Examples
+    --------
+    >>> from gradfit import minimize
+    >>> result = minimize(lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, [-1.2, 1.0])
+    >>> result.x.round(6), result.status
+    (array([1., 1.]), 'converged')
+    """
+    start = as_tensor("minimize", x0, "x0")
+    if not all(start.shape):
+        raise ValueError(f"minimize: x0={x0!r} is empty; it must hold at least one number.")
+    found, limits = _get_solver(solver), _as_bounds(bounds, start)
+    _check_options(max_iter, tol, callback)
+    objective = _compose(fun, start, limits)
+    options = {"max_iter": max_iter or found.default_max_iter, "tol": float(tol), "record": record_path}
+    if callback is not None:
+        options["monitor"] = lambda at: at if callback(np.reshape(at, start.shape)) is True else None
+    flat = start.numpy().astype(np.float64).ravel()
+    result = _loop.minimize(found, objective, flat, **options)
+    status, message = _ending(objective, result)
+    out = OptimizeResult(
+        x=np.reshape(result.theta, start.shape)[()],
+        fun=result.value,
+        jac=np.reshape(result.gradient, start.shape)[()],
+        success=status in CONVERGED_STATUSES,
+        status=status,
+        message=message,
+        nit=result.n_updates,
+        nfev=int(result.n_passes),
+        njev=int(result.n_passes),
+    )
+    if record_path:
+        out.path = np.reshape([flat, *result.path[: result.n_updates]], (-1, *start.shape))
+    return out
+
+
+def _ending(objective, result):
+    """Return the status and the sentence about it, in terms of a function instead of a fit."""
+    status, facts = result.status, result.facts
+    if status == "early_stopped":
+        status = "interrupted"
+    elif status in ("max_iter", "stalled") and _keeps_falling(objective, result):
+        status = "unbounded"
+    text = MESSAGES.get(f"function_{status}", MESSAGES.get(status))
+    return status, text.format(**facts, value=result.value)
+
+
+def _keeps_falling(objective, result) -> bool:
+    """Return whether the function falls, as steeply as at the result, all the way to a point far down the gradient."""
+    slope = objective.stationarity(result.theta, result.gradient).numpy()
+    reach = _FAR * max(1.0, np.abs(result.theta).max(initial=0.0))
+    far = objective.project(tf.constant(result.theta - reach * result.gradient / np.abs(result.gradient).max()))
+    value = objective.evaluate(far).value.numpy()
+    return bool(value <= result.value - 0.1 * slope * reach)
+
+
+def _compose(fun, start, limits) -> FunctionObjective:
+    """Return the objective, after one evaluation that shows whether the function can be minimized."""
+    function = UserFunction("minimize", fun, start, is_scalar=True)
+    began = time.perf_counter()
+    function.connected(function.differentiated(_autodiff.value_and_gradient)[1])
+    seconds = time.perf_counter() - began
+    key = None if function.compiled is None else graph_key(function.compiled)
+    form = FunctionForm(function, key, tuple(start.shape), start.dtype.name, len(limits.lower) > 0)
+    return FunctionObjective(form, limits, seconds)
+
+
+def _get_solver(solver):
+    """Turn the argument `solver` into an instance that can minimize a function, or raise ValueError."""
+    if isinstance(solver, str) and solver in _SOLVERS:
+        return _SOLVERS[solver]()
+    allowed = (
+        f"minimize: solver={solver!r} is not allowed; take 'lbfgs', 'newton', a Keras optimizer such as 'sgd', 'adam' "
+        "or 'nadam', or LBFGS(), Newton() or GradientDescent(...) from gradfit.solvers."
+    )
+    if isinstance(solver, Solver):
+        if not isinstance(solver, (LBFGS, Newton, GradientDescent)):
+            raise ValueError(allowed)
+        found = clone(solver)
+        found.check()
+        if isinstance(found, GradientDescent) and (found.batch_size is not None or found.early_stopping):
+            raise ValueError(f"minimize: solver={solver!r} asks for batches of rows, and a function has no rows.")
+        return found
+    found = GradientDescent(solver)
+    try:
+        found.check()
+    except ValueError as error:
+        raise ValueError(allowed) from error
+    return found
+
+
+def _check_options(max_iter, tol, callback) -> None:
+    is_number = isinstance(tol, Real) and 0 <= tol < np.inf
+    for name, value, is_valid, allowed in (
+        ("max_iter", max_iter, max_iter is None or is_integer(max_iter, 1), "None or an integer >= 1"),
+        ("tol", tol, is_number, "a number >= 0 (0 switches the stop rule off)"),
+        ("callback", callback, callback is None or callable(callback), "None or a function of x"),
+    ):
+        if not is_valid:
+            raise ValueError(f"minimize: {name}={value!r} is not allowed; it must be {allowed}.")
+
+
+def _as_bounds(bounds, start) -> FlatBounds:
+    """Return checked bounds of the flattened start."""
+    if bounds is None:
+        return FlatBounds()
+    size = int(np.prod(start.shape))
+    try:
+        if isinstance(bounds, Bounds):
+            lower, upper = (np.broadcast_to(side, start.shape).astype(float).ravel() for side in (bounds.lb, bounds.ub))
+        else:
+            pairs = [(-np.inf if low is None else low, np.inf if high is None else high) for low, high in bounds]
+            lower, upper = np.reshape(np.array(pairs, float), (size, 2)).T
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"minimize: bounds={bounds!r} is not allowed; it must be one pair (low, high) for each of the {size} "
+            "entries of x0, with None for no bound, or scipy.optimize.Bounds."
+        ) from error
+    flat = start.numpy().astype(np.float64).ravel()
+    for wrong, what in (
+        (~(lower <= upper), "is not a pair low <= high"),
+        ((flat < lower) | (flat > upper), "leaves the start outside; move x0"),
+    ):
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise ValueError(f"minimize: bounds[{i}]=({lower[i]}, {upper[i]}) {what} (x0[{i}]={flat[i]}).")
+    return FlatBounds(lower, upper)

@@ -1,0 +1,81 @@
+"""Starts and bounds as users give them, by name or in order, turned into arrays."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.optimize import Bounds
+
+
+def check_count(owner: str, name: str, value) -> None:
+    """Raise ValueError unless a setting is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+        raise ValueError(f"{owner}: {name}={value!r} is not allowed; it must be an int >= 1.")
+
+
+def check_positive(owner: str, name: str, value, below: float = np.inf) -> None:
+    """Raise ValueError unless a setting is a positive number below a limit."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < below:
+        raise ValueError(f"{owner}: {name}={value!r} is not allowed; it must be a number in (0, {below:g}).")
+
+
+def start_of(given, names, argument: str, default: float = 1.0):
+    """Return starts, (p,) or (B, p), from a dict by name, an array, or None; ValueError names what is wrong."""
+    if given is None:
+        return np.full(len(names), default)
+    if isinstance(given, dict):
+        _check_names(given, names, argument)
+        given = np.stack(np.broadcast_arrays(*(np.asarray(given.get(n, default), float) for n in names)), axis=-1)
+    try:
+        start = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{argument}={given!r} cannot be read as numbers.") from error
+    if start.ndim not in (1, 2) or start.shape[-1] != len(names):
+        raise ValueError(f"{argument} has shape {start.shape}; it must hold {len(names)} values: {', '.join(names)}.")
+    if not np.isfinite(start).all():
+        bad = names[int(np.argwhere(~np.isfinite(start))[0][-1])]
+        raise ValueError(f"{argument} is not finite for {bad!r}. Give finite numbers to start from.")
+    return start
+
+
+def bounds_of(given, names, argument: str = "bounds"):
+    """Return (lower, upper), (p,) each, from a dict ``name: (low, high)``, pairs in order, Bounds, or None."""
+    if given is None:
+        given = {}
+    if isinstance(given, Bounds):
+        given = list(zip(*np.broadcast_arrays(given.lb, given.ub, np.zeros(len(names)))[:2], strict=True))
+    if isinstance(given, dict):
+        _check_names(given, names, argument)
+        given = [given.get(name) for name in names]
+    if len(given) != len(names):
+        raise ValueError(f"{argument} has {len(given)} entries; it must have one pair for each of: {', '.join(names)}.")
+    lower, upper = np.full(len(names), -np.inf), np.full(len(names), np.inf)
+    for i, (name, pair) in enumerate(zip(names, given, strict=True)):
+        if pair is None:
+            continue
+        if np.shape(pair) != (2,):
+            raise ValueError(f"{argument} for {name!r} is {pair!r}; it must be a pair (low, high), None for no bound.")
+        lower[i] = -np.inf if pair[0] is None else pair[0]
+        upper[i] = np.inf if pair[1] is None else pair[1]
+        if not lower[i] < upper[i]:
+            raise ValueError(f"{argument} for {name!r} is {pair!r}; low must be less than high.")
+    return lower, upper
+
+
+def check_inside(start, lower, upper, names, argument: str) -> None:
+    """Raise ValueError that names the first start outside its bounds."""
+    outside = np.atleast_2d((start < lower) | (start > upper))
+    if outside.any():
+        k = int(np.argwhere(outside)[0][1])
+        value = np.atleast_2d(start)[np.argwhere(outside)[0][0], k]
+        raise ValueError(
+            f"{argument} starts {names[k]!r} at {value:g}, outside its bounds [{lower[k]:g}, {upper[k]:g}]. Move it "
+            "inside, or widen the bounds."
+        )
+
+
+def _check_names(given, names, argument):
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ValueError(f"{argument} names {unknown[0]!r}, which is none of: {', '.join(names)}.")

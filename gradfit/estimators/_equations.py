@@ -1,0 +1,307 @@
+"""EquationSystem: unknowns from equations, one system or one per row of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.metrics import pairwise_distances_argmin, r2_score
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from gradfit._named_values import bounds_of, check_count, check_inside, check_positive, start_of
+from gradfit._residuals import OneByOne, probe
+from gradfit._result import warn
+from gradfit._root_finding import Equations, Roots, draw_starts, find_roots
+from gradfit.devices import on_device
+from gradfit.estimators._models import WrittenEquations
+from gradfit.expressions import RESERVED, parse_equation
+
+_SHOWN = 10
+
+
+class EquationSystem(BaseEstimator):
+    """Solve ``f(x) = 0`` for the unknowns x, for one system or for one system per row of parameters.
+
+    Minimizes ``sum_i f_i(x)^2 / 2`` by Levenberg-Marquardt with the tape's Jacobian; systems that turn out to be
+    linear are solved directly. A system counts as solved only if every residual at the returned point is within
+    `tol`: a stationary point that is no root says so.
+
+    Parameters
+    ----------
+    equations : list of str or callable
+        Strings such as ``"x**2 + y**2 = r**2"``: arithmetic, functions (``sin``, ``exp``, ``sqrt``, ...), ``pi``
+        and ``e``; they are parsed, never evaluated as Python. Or one function ``f(x)`` or ``f(x, p)`` in
+        TensorFlow operations that returns the residuals of one system, x of shape (n_unknowns,) and p of shape
+        (n_parameters,); batches are made from it.
+    unknowns : list of str, optional
+        Names of the unknowns. In strings, names that are neither declared unknowns nor parameters are unknowns
+        too, in order of appearance.
+    parameters : list of str, optional
+        Names of the columns of X. The columns of a DataFrame name themselves.
+    x0 : dict or array-like of shape (n_unknowns,) or (n_systems, n_unknowns), optional
+        Where to start, ones by default. A callable needs it, or `unknowns`, to know how many unknowns there are.
+    bounds : dict, sequence of pairs or scipy.optimize.Bounds, optional
+        ``{"x": (0, None)}`` or one pair per unknown. No iterate leaves them.
+    n_starts : int, default=1
+        Starts per system: x0 and low-discrepancy points inside the bounds or around x0, all in one batch.
+    max_iter : int, default=200
+    tol : float, default=1e-8
+        Largest absolute residual of a solved system, in the units of the equations.
+    random_state : int, RandomState or None
+        Seeds the further starts, and the escapes from stationary points that are no roots. None is 0.
+    device : str, default="auto"
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    solution_ : ndarray of shape (n_unknowns,) or (n_systems, n_unknowns)
+    solution_dict_ : dict
+        The same by name.
+    residual_ : ndarray
+        Left minus right sides at the solution.
+    residual_norm_ : float or ndarray
+        Largest absolute residual.
+    solved_, converged_ : bool or ndarray
+        Residual within `tol`; stopped at a stationary point.
+    status_, message_ : str or ndarray of str
+    rank_ : int or ndarray
+        Rank of the Jacobian at the solution.
+    unique_ : bool or ndarray
+        Whether the solution is locally unique: solved, and of full column rank.
+    null_space_ : ndarray of shape (n_unknowns, n_unknowns - rank), or list of them
+        Directions in which the residuals do not change to first order.
+    roots_ : ndarray of shape (n_found, n_unknowns), or list of them
+        The distinct solutions found from all starts, which need not be all there are.
+    n_iter_ : int or ndarray
+
+    References
+    ----------
+    More: Lecture Notes in Mathematics 630 (1978).
+
+    Examples
+    --------
+    >>> from gradfit import EquationSystem
+    >>> system = EquationSystem(["x**2 + y**2 = r**2", "x = 2*y"], parameters=["r"]).fit([[1.0], [5.0]])
+    >>> system.solution_.round(4).tolist()
+    [[0.8944, 0.4472], [4.4721, 2.2361]]
+    >>> system.solved_.tolist()
+    [True, True]
+    """
+
+    def __init__(
+        self,
+        equations,
+        *,
+        unknowns=None,
+        parameters=None,
+        x0=None,
+        bounds=None,
+        n_starts=1,
+        max_iter=200,
+        tol=1e-8,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.equations = equations
+        self.unknowns = unknowns
+        self.parameters = parameters
+        self.x0 = x0
+        self.bounds = bounds
+        self.n_starts = n_starts
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X=None, y=None):
+        """Solve the system, or one system per row.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_systems, n_parameters), optional
+            Parameter rows. None solves the one system without parameters.
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        self._check_settings()
+        parameters = self._parameter_names(X)
+        rows = None if X is None else self._rows(X, parameters, reset=True)
+        names = self._unknown_names(parameters)
+        start = start_of(self.x0, names, "x0")
+        found = self._solve(names, parameters, rows, start, self.n_starts)
+        self.unknown_names_, self.parameter_names_ = names, parameters
+        self._publish(found, rows)
+        self._warn(found)
+        return self
+
+    @property
+    def message_(self):
+        """What happened, in a sentence per system."""
+        check_is_fitted(self)
+        texts = [self._found.message(i) for i in range(len(self._found.x))]
+        return texts[0] if self.parameter_rows_ is None else np.array(texts)
+
+    def predict(self, X=None):
+        """Return the solutions for parameter rows, each started from the nearest row that was solved.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_systems, n_parameters), optional
+            None returns `solution_`.
+
+        Returns
+        -------
+        ndarray of shape (n_systems, n_unknowns)
+        """
+        check_is_fitted(self)
+        if X is None:
+            return self.solution_
+        found = self._solve_near(self._rows(X, self.parameter_names_, reset=False))
+        self._warn(found)
+        return found.x
+
+    def score(self, X=None, y=None):
+        """Return the fraction of equations satisfied to `tol`; with solutions y, the R2 of the prediction."""
+        check_is_fitted(self)
+        if y is not None:
+            return float(r2_score(y, self.predict(X)))
+        if X is None:
+            return float(np.mean(np.abs(self.residual_) <= self.tol))
+        found = self._solve_near(self._rows(X, self.parameter_names_, reset=False))
+        return float(np.mean(np.abs(found.residual) <= self.tol))
+
+    def _check_settings(self):
+        check_count("EquationSystem", "n_starts", self.n_starts)
+        check_count("EquationSystem", "max_iter", self.max_iter)
+        check_positive("EquationSystem", "tol", self.tol)
+        if not callable(self.equations):
+            given = self.equations
+            if isinstance(given, str) or not len(given) or not all(isinstance(text, str) for text in given):
+                raise ValueError("EquationSystem: equations must be a list of strings, or a function of x.")
+
+    def _parameter_names(self, X):
+        if self.parameters is not None:
+            names = tuple(self.parameters)
+        elif X is None:
+            names = ()
+        elif hasattr(X, "columns"):
+            names = tuple(map(str, X.columns))
+        elif callable(self.equations):
+            names = tuple(f"p{k}" for k in range(np.shape(X)[1] if np.ndim(X) == 2 else 0))
+        else:
+            raise ValueError("EquationSystem: X was given, but `parameters` does not name its columns.")
+        if names and X is None:
+            raise ValueError(
+                f"EquationSystem: the parameters {', '.join(names)} have no values; call fit(X) with them."
+            )
+        return names
+
+    def _rows(self, X, parameters, reset):
+        if hasattr(X, "columns") and set(parameters) <= set(map(str, X.columns)):
+            X = X[list(parameters)]
+        rows = validate_data(self, X, reset=reset, dtype=np.float64)
+        if rows.shape[1] != len(parameters):
+            raise ValueError(
+                f"X has {rows.shape[1]} columns, but EquationSystem has {len(parameters)} parameters: "
+                f"{', '.join(parameters) or 'none'}."
+            )
+        return rows
+
+    def _unknown_names(self, parameters):
+        declared = tuple(self.unknowns or ())
+        if len(set(declared)) < len(declared) or set(declared) & set(parameters):
+            clash = next(n for n in declared if declared.count(n) > 1 or n in parameters)
+            raise ValueError(f"EquationSystem: {clash!r} is named twice among unknowns and parameters.")
+        reserved = [name for name in (*declared, *parameters) if name in RESERVED]
+        if callable(self.equations):
+            if not declared and self.x0 is None:
+                raise ValueError(
+                    "EquationSystem: a function needs x0, or `unknowns`, to tell how many unknowns it has."
+                )
+            return declared or tuple(f"x{k}" for k in range(np.shape(self.x0)[-1] if np.ndim(self.x0) else 1))
+        if reserved:
+            raise ValueError(f"EquationSystem: {reserved[0]!r} is a function or constant; give it another name.")
+        used = dict.fromkeys(name for text in self.equations for name in parse_equation(text).names)
+        unused = [name for name in (*declared, *parameters) if name not in used]
+        if unused:
+            raise ValueError(f"EquationSystem: {unused[0]!r} is declared but stands in no equation.")
+        names = declared + tuple(name for name in used if name not in declared and name not in parameters)
+        if not names:
+            raise ValueError("EquationSystem: the equations have no unknowns.")
+        return names
+
+    def _function(self, names, parameters, start, rows):
+        if not callable(self.equations):
+            return WrittenEquations(tuple(parse_equation(text) for text in self.equations), names, parameters)
+        example = [np.atleast_2d(start)[0]] + ([] if rows is None else [rows[0]])
+        probe(self.equations, example, f"equations={self.equations!r}", "the residuals, shape (n_equations,)")
+        return OneByOne(self.equations)
+
+    def _solve(self, names, parameters, rows, start, n_starts) -> Roots:
+        lower, upper = bounds_of(self.bounds, names)
+        check_inside(start, lower, upper, names, "x0")
+        n_systems = 1 if rows is None else len(rows)
+        if start.ndim == 2 and len(start) != n_systems:
+            raise ValueError(f"x0 has {len(start)} rows, but there are {n_systems} systems.")
+        x0 = np.broadcast_to(start, (n_systems, len(names)))
+        random_state = check_random_state(0 if self.random_state is None else self.random_state)
+        with on_device(self.device) as self.device_:
+            function = self._function(names, parameters, start, rows)
+            equations = Equations(function, () if rows is None else (rows,), lower, upper)
+            starts = draw_starts(x0, lower, upper, n_starts, random_state)
+            return find_roots(
+                equations, starts, tol=self.tol, max_iter=self.max_iter, random_state=random_state,
+                report=self._report if self.verbose else None,
+            )  # fmt: skip
+
+    def _solve_near(self, rows) -> Roots:
+        solved = np.atleast_1d(self.solved_)
+        if not solved.any():
+            start = start_of(self.x0, self.unknown_names_, "x0")
+            start = start if start.ndim == 1 else start[0]
+        else:
+            spread = self.parameter_rows_.std(axis=0)
+            unit = np.where(spread > 0, spread, 1.0)
+            nearest = pairwise_distances_argmin(rows / unit, self.parameter_rows_[solved] / unit)
+            start = self.solution_[solved][nearest]
+        return self._solve(self.unknown_names_, self.parameter_names_, rows, start, 1)
+
+    def _publish(self, found: Roots, rows):
+        def one(values):
+            return values if rows is not None else values[0]
+
+        self.parameter_rows_ = rows
+        self.solution_, self.residual_ = one(found.x), one(found.residual)
+        columns = found.x.T if rows is not None else found.x[0].tolist()
+        self.solution_dict_ = dict(zip(self.unknown_names_, columns, strict=True))
+        norm = np.abs(found.residual).max(axis=1)
+        stationary = found.solved | np.isin(found.status, ("stationary", "least_squares"))
+        full = found.solved & (found.rank == found.x.shape[1])
+        self.residual_norm_ = norm if rows is not None else float(norm[0])
+        self.solved_, self.converged_, self.unique_ = (
+            part if rows is not None else bool(part[0]) for part in (found.solved, stationary, full)
+        )
+        self.rank_, self.n_iter_ = (part if rows is not None else int(part[0]) for part in (found.rank, found.n_iter))
+        self.status_ = found.status if rows is not None else str(found.status[0])
+        self._found = found
+        self.null_space_, self.roots_ = one(found.null_space), one(found.roots)
+
+    def _warn(self, found: Roots):
+        failed = np.flatnonzero(~found.solved)
+        if not len(failed):
+            return
+        where = ""
+        if len(found.x) > 1:
+            shown = ", ".join(map(str, failed[:_SHOWN])) + (", ..." if len(failed) > _SHOWN else "")
+            where = f"{len(failed)} of {len(found.x)} systems are not solved, at rows {shown}. The first: "
+        warn("EquationSystem", where + found.message(failed[0]))
+
+    def _report(self, done, total, value: Any):
+        print(f"EquationSystem: {done} of {total} attempts finished, sum of squares {value:.9g}", flush=True)

@@ -1,0 +1,307 @@
+"""NonlinearRegression: parameters of any model function, one curve or many at once."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from gradfit import losses
+from gradfit._block_sums import form_of
+from gradfit._curve_fit import Curves, Fit, fit_curves
+from gradfit._named_values import bounds_of, check_count, check_inside, check_positive, start_of
+from gradfit._residuals import OneByOne, probe
+from gradfit._result import CONVERGED_STATUSES, curve_message, warn
+from gradfit._uncertainty import correlations
+from gradfit.devices import on_device
+from gradfit.estimators._models import CalledModel, WrittenModel
+from gradfit.estimators._report import report
+from gradfit.expressions import RESERVED, parse
+
+
+class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Fit ``y = f(x; theta)`` by minimizing ``sum_i w_i l(y_i, f(x_i; theta))`` over the parameters theta.
+
+    Levenberg-Marquardt with the tape's Jacobian; squared loss unless another is given. Several columns of y are
+    as many independent curves over the same x, fitted as one batch.
+
+    Parameters
+    ----------
+    model : str or callable
+        A formula such as ``"a * exp(-x / tau) + c"``: ``x`` is the only column of X, ``x0, x1, ...`` are the
+        columns of several, or the names of a DataFrame's columns; every other name is a parameter. It is parsed,
+        never evaluated as Python. Or a function ``model(x, a, tau, c)`` in TensorFlow operations, written for one
+        curve: x is the (n,) column, or the (n, d) matrix of several columns.
+    p0 : dict or array-like of shape (n_parameters,) or (n_curves, n_parameters), optional
+        Where to start. By default the best of ones and of many points spread over the magnitudes of x and y.
+        ``model(x, *params)`` needs it as an array, to know how many parameters there are.
+    bounds : dict, sequence of pairs or scipy.optimize.Bounds, optional
+        ``{"tau": (0, None)}`` or one pair per parameter. No iterate leaves them.
+    loss : str or Loss, default="squared_error"
+        ``"squared_error"``, ``"absolute_error"``, or a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``.
+    n_starts : int, default=1
+        Starts per curve, the best of whose ends is kept.
+    max_iter : int, default=1000
+    tol : float, default=1e-9
+        Largest cosine between the residuals and a column of the Jacobian.
+    random_state : int, RandomState or None
+        Seeds further starts. None is 0.
+    device : str, default="auto"
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    params_ : dict
+        Parameters by name: floats, or arrays of shape (n_curves,).
+    coef_ : ndarray of shape (n_parameters,) or (n_curves, n_parameters)
+    covariance_, correlation_ : ndarray of shape (..., n_parameters, n_parameters)
+        ``s^2 (J'WJ)^-1`` for squared loss (weights are relative), the sandwich estimate for other losses. A
+        parameter that the data do not identify has infinite variance, one at a bound NaN; `report` says why.
+    std_errors_ : ndarray of shape (..., n_parameters)
+    residual_variance_ : float or ndarray of shape (n_curves,)
+        ``s^2 = sum w r^2 / (n - p)``.
+    converged_ : bool or ndarray, status_, message_ : str or ndarray of str
+    n_iter_ : int or ndarray
+    parameter_names_ : tuple of str
+
+    References
+    ----------
+    More: Lecture Notes in Mathematics 630 (1978); Seber, Wild: Nonlinear Regression (1989).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradfit import NonlinearRegression
+    >>> x = np.linspace(0, 1000, 50)
+    >>> y = 3 * np.exp(-x / 200) + 0.1
+    >>> decay = NonlinearRegression("a * exp(-x / tau) + c").fit(x[:, None], y)
+    >>> {name: round(value, 6) for name, value in decay.params_.items()}
+    {'a': 3.0, 'tau': 200.0, 'c': 0.1}
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        p0=None,
+        bounds=None,
+        loss="squared_error",
+        n_starts=1,
+        max_iter=1000,
+        tol=1e-9,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.model = model
+        self.p0 = p0
+        self.bounds = bounds
+        self.loss = loss
+        self.n_starts = n_starts
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit the parameters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_curves)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_settings()
+        loss = self._get_loss()
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        y = np.asarray(y, np.float64)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not weight.any():
+            raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
+        loss.check_target(y)
+        names = self._parameter_names(X)
+        start = None if self.p0 is None else start_of(self.p0, names, "p0")
+        lower, upper = bounds_of(self.bounds, names)
+        if start is not None:
+            check_inside(start, lower, upper, names, "p0")
+        targets = y[None] if y.ndim == 1 else np.ascontiguousarray(y.T)
+        if start is not None and start.ndim == 2 and len(start) != len(targets):
+            raise ValueError(f"p0 has {len(start)} rows, but there are {len(targets)} curves.")
+        with on_device(self.device) as self.device_:
+            function = self._function(X, names, start)
+            curves = Curves(function, *form_of(loss, fit_intercept=False), X, targets, weight, lower, upper)
+            found = fit_curves(
+                curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
+                random_state=check_random_state(0 if self.random_state is None else self.random_state),
+                report=self._report if self.verbose else None,
+            )  # fmt: skip
+        self.parameter_names_ = names
+        self._publish(found, y.ndim == 1)
+        return self
+
+    def predict(self, X, return_std=False):
+        """Return f(x) at the fitted parameters, (n,) or (n, n_curves).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return too the standard error of f(x), by the delta method.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        theta = np.atleast_2d(self.coef_)
+        with on_device(self.device):
+            function = self._function(X, self.parameter_names_, theta)
+            curves = Curves(function, *form_of(losses.SquaredError(), False), X, np.zeros((1, len(X))), np.ones(1))
+            if not return_std:
+                return self._by_curve(curves.predict(theta))
+            z, jacobian, *_ = curves.linearize(theta)
+        covariance = self.covariance_.reshape(len(theta), *self.covariance_.shape[-2:])
+        fixed = np.isnan(np.einsum("bpp->bp", covariance))
+        covariance = np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, covariance)
+        variance = np.einsum("bmp,bpq,bmq->bm", jacobian, covariance, jacobian)
+        return self._by_curve(z), self._by_curve(np.sqrt(np.maximum(variance, 0.0)))
+
+    @property
+    def correlation_(self):
+        """Correlations of the estimates."""
+        check_is_fitted(self)
+        return correlations(self.covariance_)
+
+    def report(self, curve=0) -> str:
+        """Return a table of estimates, standard errors and 95 % intervals, and what is doubtful about them.
+
+        Parameters
+        ----------
+        curve : int, default=0
+            Which curve, where several were fitted.
+        """
+        check_is_fitted(self)
+        return report(self._fit, curve, self.parameter_names_, self.message_)
+
+    def _by_curve(self, values):
+        return values[0] if self.coef_.ndim == 1 else values.T
+
+    def _check_settings(self):
+        check_count("NonlinearRegression", "n_starts", self.n_starts)
+        check_count("NonlinearRegression", "max_iter", self.max_iter)
+        check_positive("NonlinearRegression", "tol", self.tol, below=1.0)
+        if not (isinstance(self.model, str) or callable(self.model)):
+            raise ValueError(f"NonlinearRegression: model={self.model!r} is neither a formula nor a function.")
+
+    def _get_loss(self):
+        named = {"squared_error": losses.SquaredError, "absolute_error": losses.AbsoluteError}
+        if isinstance(self.loss, str) and self.loss in named:
+            return named[self.loss]()
+        if isinstance(self.loss, losses.Loss) and not self.loss.per_class:
+            self.loss.check_numbers()
+            return clone(self.loss)
+        if callable(self.loss) and not isinstance(self.loss, (type, losses.Loss)):
+            return losses.CustomLoss(self.loss)
+        raise ValueError(
+            f"NonlinearRegression: loss={self.loss!r} is not allowed. Allowed: 'squared_error', 'absolute_error', a "
+            "regression loss from gradfit.losses, or a function loss(y, raw)."
+        )
+
+    def _column_names(self, X):
+        if hasattr(self, "feature_names_in_"):
+            return tuple(map(str, self.feature_names_in_))
+        return ("x",) if X.shape[1] == 1 else tuple(f"x{k}" for k in range(X.shape[1]))
+
+    def _parameter_names(self, X):
+        if callable(self.model):
+            return self._names_from_signature()
+        columns, used = self._column_names(X), parse(self.model).names
+        clash = [name for name in columns if name in RESERVED and name in self.model]
+        if clash:
+            raise ValueError(f"NonlinearRegression: the column {clash[0]!r} has the name of a function; rename it.")
+        alone = [name for name in used if name not in columns and (name == "x" or name in _numbered(X.shape[1] + 9))]
+        if alone and not hasattr(self, "feature_names_in_"):
+            raise ValueError(
+                f"NonlinearRegression: {alone[0]!r} in model={self.model!r} is no column: X has {X.shape[1]} columns, "
+                f"named {', '.join(columns)}."
+            )
+        names = tuple(name for name in used if name not in columns)
+        if not names:
+            raise ValueError(f"NonlinearRegression: model={self.model!r} has no parameters to fit.")
+        return names
+
+    def _names_from_signature(self):
+        try:
+            given = list(inspect.signature(self.model).parameters.values())[1:]
+        except (TypeError, ValueError):
+            given = []
+        if given and all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in given):
+            return tuple(p.name for p in given if p.default is p.empty)
+        if self.p0 is None or isinstance(self.p0, dict):
+            raise ValueError(
+                "NonlinearRegression: the parameters of the model cannot be told from its signature; write "
+                "model(x, a, b, ...), or give p0 as an array."
+            )
+        return tuple(f"p{k}" for k in range(np.shape(self.p0)[-1] if np.ndim(self.p0) else 1))
+
+    def _function(self, X, names, start):
+        if not callable(self.model):
+            return WrittenModel(parse(self.model), self._column_names(X), names)
+        first = np.ones(len(names)) if start is None else np.atleast_2d(start)[0]
+        example = X[:, 0] if X.shape[1] == 1 else X
+        result = probe(self.model, (example, *first), f"model={self.model!r}", f"one value per row, shape ({len(X)},)")
+        if result.shape.rank and result.shape[0] not in (1, len(X)):
+            raise ValueError(
+                f"model={self.model!r} returned shape {tuple(result.shape)}; it must return one value per row, shape "
+                f"({len(X)},)."
+            )
+        return OneByOne(CalledModel(self.model, len(names), X.shape[1]))
+
+    def _publish(self, found: Fit, single: bool):
+        def one(values):
+            return values[0] if single else values
+
+        self._fit = found
+        self.coef_ = one(found.theta)
+        self.params_ = dict(zip(self.parameter_names_, found.theta.T, strict=True))
+        if single:
+            self.params_ = {name: float(value[0]) for name, value in self.params_.items()}
+        self.covariance_ = one(found.uncertainty.covariance)
+        self.std_errors_ = np.sqrt(np.einsum("...pp->...p", self.covariance_))
+        variance, converged = found.uncertainty.residual_variance, np.isin(found.status, list(CONVERGED_STATUSES))
+        self.residual_variance_ = float(variance[0]) if single else variance
+        self.converged_ = bool(converged[0]) if single else converged
+        self.status_ = str(found.status[0]) if single else found.status
+        self.n_iter_ = int(found.n_iter[0]) if single else found.n_iter
+        failed = np.flatnonzero(~converged)
+        if len(failed):
+            shown = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
+            where = (
+                "" if single else f"{len(failed)} of {len(converged)} curves failed, at columns {shown}. The first: "
+            )
+            warn("NonlinearRegression", where + curve_message(found, failed[0]))
+
+    @property
+    def message_(self):
+        """What happened, in a sentence per curve."""
+        check_is_fitted(self)
+        texts = [curve_message(self._fit, i) for i in range(len(self._fit.theta))]
+        return texts[0] if self.coef_.ndim == 1 else np.array(texts)
+
+    def _report(self, done, total, value):
+        print(f"NonlinearRegression: {done} of {total} fits finished, objective {value:.9g}", flush=True)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags.poor_score = True  # how well it fits is up to the user's model
+        return tags
+
+
+def _numbered(count):
+    return {f"x{k}" for k in range(count)}
