@@ -20,6 +20,7 @@ class BatchResult(NamedTuple):
 
     theta: np.ndarray
     value: np.ndarray
+    gram: np.ndarray  # the curvature J'CJ, (B, p, p)
     largest: np.ndarray
     error: np.ndarray
     status: np.ndarray  # codes of `_result`; RUNNING means that max_iter was reached
@@ -30,8 +31,9 @@ class BatchResult(NamedTuple):
 def minimize_batch(solver, problem, data: Data, theta, *, max_iter, tol, root_tol=0.0, report=None) -> BatchResult:
     """Run a solver on every member of a batch until its own stop rule holds."""
     theta = np.array(theta, np.float64)
-    n_members = len(theta)
+    n_members, size = theta.shape
     value, largest, error = (np.full(n_members, np.nan) for _ in range(3))
+    gram = np.full((n_members, size, size), np.nan)
     status, n_iter = np.full(n_members, RUNNING), np.zeros(n_members, np.int64)
     index, state, interrupted = np.arange(n_members), solver.start(theta), False
     numbers = (tf.constant(tol, tf.float64), tf.constant(root_tol, tf.float64))
@@ -39,16 +41,16 @@ def minimize_batch(solver, problem, data: Data, theta, *, max_iter, tol, root_to
         while len(index) and state.count.max() < max_iter:
             limit = tf.constant(min(_CHUNK, max_iter - int(state.count.max())), tf.int32)
             state = _advance(solver, problem, data.take(index), state, (*numbers, limit))
-            theta[index], value[index], largest[index], error[index], status[index], n_iter[index] = (
-                state.theta, state.value, state.largest, state.error, state.status, state.count
-            )  # fmt: skip
+            theta[index], value[index], gram[index] = state.theta, state.value, state.gram
+            largest[index], error[index] = state.largest, state.error
+            status[index], n_iter[index] = state.status, state.count
             kept = np.flatnonzero(status[index] == RUNNING)
             state, index = type(state)(*(part[kept] for part in state)), index[kept]
             if report is not None:
                 report(n_members - len(index), n_members, float(np.nansum(value)))
     except KeyboardInterrupt:
         interrupted = True
-    return BatchResult(theta, value, largest, error, status, n_iter, interrupted)
+    return BatchResult(theta, value, gram, largest, error, status, n_iter, interrupted)
 
 
 def predict_batch(problem, data: Data, theta):

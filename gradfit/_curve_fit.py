@@ -43,9 +43,14 @@ class Curves:
         """Return predictions, (B, n)."""
         return predict_batch(self.problem, self.data, theta)
 
-    def linearize(self, theta):
-        """Return predictions, Jacobians, slopes and curvatures."""
-        return linearize_batch(self.problem, self.data, theta)
+    @property
+    def n_rows(self) -> int:
+        """Rows of positive weight."""
+        return int(np.count_nonzero(self.data.weight))
+
+    def linearize(self, theta, index=slice(None)):
+        """Return predictions, Jacobians, slopes and curvatures of some curves."""
+        return linearize_batch(self.problem, self.data.take(index), theta)
 
     def smoothed(self):
         """Return the data with ever sharper kinks of the loss; the data themselves for a smooth loss."""
@@ -98,20 +103,34 @@ def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, 
         better = second["value"] < best["value"][failed]
         for name, column in second.items():
             best[name][failed[better]] = column[better]
-    theta = best["theta"]
-    z, jacobian, slope, curvature = curves.linearize(theta)
-    at_bound = (theta <= curves.data.lower) | (theta >= curves.data.upper)
-    with np.errstate(invalid="ignore", over="ignore"):
-        uncertainty = estimate(
-            jacobian, z - curves.y, slope, curvature, curves.data.weight, curves.form.loss_type.quadratic, at_bound
-        )
-    if curves.form.loss_type.piecewise_linear:
-        uncertainty.covariance[:] = np.nan
-    rows = int(np.count_nonzero(curves.data.weight))
     return Fit(
-        theta, best["start"], _statuses(best, curves), best["error"], best["n_iter"], at_bound, uncertainty, rows,
-        tol, max_iter,
+        best["theta"], best["start"], _statuses(best, curves), best["error"], best["n_iter"],
+        _at_bound(best["theta"], curves), _uncertainty(best, curves), curves.n_rows, tol, max_iter,
     )  # fmt: skip
+
+
+def _at_bound(theta, curves):
+    return (theta <= curves.data.lower) | (theta >= curves.data.upper)
+
+
+def _uncertainty(best, curves) -> Uncertainty:
+    """Return the uncertainty; for squared loss the minimizer has left all that it takes, but for doubtful ranks."""
+    theta, loss, fixed = best["theta"], curves.form.loss_type, _at_bound(best["theta"], curves)
+    if loss.quadratic:
+
+        def roots(index):
+            _, jacobian, _, curvature = curves.linearize(theta[index], index)
+            return np.sqrt(curvature)[:, :, None] * jacobian
+
+        return estimate(best["gram"], 2.0 * best["value"], curves.n_rows, fixed, roots)
+    z, jacobian, slope, curvature = curves.linearize(theta)
+    root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
+    gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
+    squares = (curves.data.weight * (z - curves.y) ** 2).sum(1)
+    out = estimate(gram, squares, curves.n_rows, fixed, lambda index: root[index], scores)
+    if loss.piecewise_linear:
+        out.covariance[:] = np.nan
+    return out
 
 
 def _tournament(curves, owner, starts, max_iter, tol, report=None):
@@ -120,7 +139,9 @@ def _tournament(curves, owner, starts, max_iter, tol, report=None):
     flat = starts.reshape(-1, size)
     first = min(max_iter, _TRIAL) if n_starts > 1 else max_iter
     result = curves.minimize(flat, np.repeat(owner, n_starts), first, tol, report)
-    columns = {name: getattr(result, name) for name in ("theta", "value", "largest", "error", "status", "n_iter")}
+    columns = {
+        name: getattr(result, name) for name in ("theta", "value", "gram", "largest", "error", "status", "n_iter")
+    }
     columns |= {"start": flat, "interrupted": np.full(len(flat), result.interrupted)}
     merit = np.where(np.isfinite(result.value), result.value, np.inf).reshape(n_curves, n_starts)
     winner = np.argmin(merit, axis=1) + n_starts * np.arange(n_curves)
@@ -130,7 +151,7 @@ def _tournament(curves, owner, starts, max_iter, tol, report=None):
         rest = curves.minimize(best["theta"][going], owner[going], max_iter - first, tol, report)
         best["n_iter"][going] += rest.n_iter
         best["interrupted"][going] = rest.interrupted
-        for name in ("theta", "value", "largest", "error", "status"):
+        for name in ("theta", "value", "gram", "largest", "error", "status"):
             best[name][going] = getattr(rest, name)
     return best
 

@@ -34,39 +34,42 @@ def surely_full_rank(gram):
     return sure
 
 
-def estimate(jacobian, residual, slope, curvature, weight, quadratic: bool, fixed) -> Uncertainty:
+def estimate(gram, squares, n_rows: int, fixed, roots, scores=None) -> Uncertainty:
     """Return the uncertainty of minimizers of ``sum w l(y, f)``.
 
     For squared loss ``s^2 (J'WJ)^-1`` with ``s^2 = sum w r^2 / (n - p)``; for other losses the sandwich
-    ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``. All arrays have a leading
-    member axis; `fixed` marks parameters at a bound.
+    ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (B, p, p)
+        J'WJ, or H.
+    squares : ndarray of shape (B,)
+        Weighted sums of squared residuals.
+    n_rows : int
+        Rows of positive weight.
+    fixed : ndarray of shape (B, p)
+        Parameters at a bound.
+    roots : callable
+        Takes indices of members, returns matrices (k, m, p) whose Gram matrices are `gram`.
+    scores : ndarray of shape (B, p, p), optional
+        The middle of the sandwich.
     """
-    size = jacobian.shape[2]
-    used = np.broadcast_to(weight, residual.shape) > 0
-    freedom = used.sum(1) - size + fixed.sum(1)
+    freedom = n_rows - gram.shape[1] + fixed.sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.where(freedom > 0, (weight * residual**2).sum(1) / freedom, np.inf)
-    jacobian = np.where(fixed[:, None, :], 0.0, jacobian) if fixed.any() else jacobian
-    curvature = np.maximum(curvature, 0.0)
-    inverse, identified = _inverse_gram(jacobian, curvature)
-    if quadratic:
-        covariance = variance[:, None, None] * inverse
-    else:
-        score = jacobian * slope[:, :, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            factor = np.where(freedom > 0, used.sum(1) / freedom, np.inf)[:, None, None]
-            covariance = factor * (inverse @ (score.transpose(0, 2, 1) @ score) @ inverse)
-    out = identified & ~fixed
-    known = out[:, :, None] & out[:, None, :]
-    covariance = np.where(known, covariance, np.nan)
-    diagonal = np.einsum("bpp->bp", covariance)
-    diagonal[~identified & ~fixed] = np.inf
+        variance = np.where(freedom > 0, squares / freedom, np.inf)
+        inverse, identified = _inverse(np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, gram), fixed, roots)
+        factor = variance if scores is None else np.where(freedom > 0, n_rows / freedom, np.inf)
+        covariance = factor[:, None, None] * (inverse if scores is None else inverse @ scores @ inverse)
+    free = identified & ~fixed
+    if not free.all():
+        covariance = np.where(free[:, :, None] & free[:, None, :], covariance, np.nan)
+        np.einsum("bpp->bp", covariance)[~identified & ~fixed] = np.inf
     return Uncertainty(covariance, variance, identified | fixed)
 
 
-def _inverse_gram(jacobian, curvature):
-    """Return the pseudo-inverse of ``J' diag(c) J`` and which parameters lie in its range."""
-    gram = jacobian.transpose(0, 2, 1) @ (jacobian * curvature[:, :, None])
+def _inverse(gram, fixed, roots):
+    """Return the pseudo-inverses and which parameters lie in their range, without squaring what is ill-conditioned."""
     norms = np.sqrt(np.einsum("bpp->bp", gram))
     scale = np.where(norms > 0, norms, 1.0)
     outer = scale[:, :, None] * scale[:, None, :]
@@ -76,9 +79,9 @@ def _inverse_gram(jacobian, curvature):
     inverse = np.full_like(gram, np.nan)
     identified = np.zeros(norms.shape, bool)
     inverse[sure], identified[sure] = np.linalg.inv(gram[sure]), True
-    for i in np.flatnonzero(usable & ~sure):
-        root = np.sqrt(curvature[i])[:, None] * jacobian[i] / scale[i]
-        _, singular, right = np.linalg.svd(root, full_matrices=False)
+    unsure = np.flatnonzero(usable & ~sure)
+    for i, root in zip(unsure, roots(unsure) if len(unsure) else [], strict=True):
+        _, singular, right = np.linalg.svd(np.where(fixed[i], 0.0, root) / scale[i], full_matrices=False)
         kept = singular > _RANK_DIGITS * singular.max(initial=0.0)
         part = right[kept] / singular[kept, None]
         inverse[i] = part.T @ part
