@@ -92,21 +92,25 @@ def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, 
     everyone = np.arange(n_curves)
     starts = _starts(curves, everyone, start, size, n_starts, random_state)
     best = _tournament(curves, everyone, starts, max_iter, tol, report)
-    failed = np.flatnonzero((best["status"] != CONVERGED) & (_floor(best, curves) < best["error"]))
-    if len(failed) and not best["interrupted"].any():
-        again = _starts(curves, failed, None, size, 1, random_state)
-        good = best["status"] == CONVERGED
-        if good.any():  # neighbours know a good start
-            middle = np.median(best["theta"][good], axis=0)
-            again = np.concatenate([again, np.broadcast_to(middle, (len(failed), 1, size))], axis=1)
-        second = _tournament(curves, failed, again, max_iter, tol)
-        better = second["value"] < best["value"][failed]
-        for name, column in second.items():
-            best[name][failed[better]] = column[better]
+    if (best["status"] == CONVERGED).any():  # neighbours know a good start
+        middle = np.median(best["theta"][best["status"] == CONVERGED], axis=0)
+        _retry(best, curves, lambda failed: np.tile(middle, (len(failed), 1, 1)), max_iter, tol)
+    _retry(best, curves, lambda failed: _starts(curves, failed, None, size, 1, random_state), max_iter, tol)
     return Fit(
         best["theta"], best["start"], _statuses(best, curves), best["error"], best["n_iter"],
         _at_bound(best["theta"], curves), _uncertainty(best, curves), curves.n_rows, tol, max_iter,
     )  # fmt: skip
+
+
+def _retry(best, curves, starts, max_iter, tol):
+    """Give the curves that failed other starts, and keep what is better."""
+    failed = np.flatnonzero((best["status"] != CONVERGED) & (_floor(best, curves) < best["error"]))
+    if not len(failed) or best["interrupted"].any():
+        return
+    second = _tournament(curves, failed, starts(failed), max_iter, tol)
+    better = ~(second["value"] >= best["value"][failed]) & np.isfinite(second["value"])
+    for name, column in second.items():
+        best[name][failed[better]] = column[better]
 
 
 def _at_bound(theta, curves):

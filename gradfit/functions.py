@@ -14,7 +14,6 @@ from gradfit._user_function import UserFunction, as_tensor, as_tensors, is_integ
 
 __all__ = ["GradientCheck", "check_gradient", "derivative", "gradient", "hessian", "jacobian", "minimize"]
 
-_TINY = 1e-9  # stands for zero where ``0 * x**-1`` would be NaN
 _LEAST_STEP = 1e-3  # of difference quotients, relative to which x counts as zero
 _NOISE_ULPS = 16
 
@@ -55,7 +54,8 @@ def derivative(fun, x, order=1):
     result = _autodiff.derivative(function, x, int(order)).numpy()
     missing = np.isnan(result) & (x.numpy() == 0) & np.isfinite(value.numpy())
     if missing.any():  # the tape's third derivative of x**2 is 0 * x**-1, which is NaN at 0 though 0 around it
-        beside = tf.where(missing, tf.constant(_TINY, x.dtype), x)
+        nearly_zero = float(np.finfo(result.dtype).max) ** (-1 / (order + 1))  # whose powers stay finite
+        beside = tf.where(missing, tf.constant(nearly_zero, x.dtype), x)
         result = np.where(missing, _autodiff.derivative(function, beside, int(order)).numpy(), result)
     return result if x.shape.rank else float(result)
 
