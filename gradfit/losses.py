@@ -256,7 +256,8 @@ class MultinomialLogLoss(Loss):
     per_class = shift_invariant = True
 
     def __call__(self, y, raw):
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(y, tf.int32), logits=raw)
+        # TensorFlow's fused cross-entropy takes 1.6 times as long, derivatives included.
+        return tf.reduce_logsumexp(raw, axis=1) - tf.gather(raw, tf.cast(y, tf.int32), axis=1, batch_dims=1)
 
     def baseline(self, y, sample_weight, n_outputs=1):
         """Return the log-frequencies of the classes, one row of each added in case a sample lacks it."""
