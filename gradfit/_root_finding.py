@@ -29,7 +29,7 @@ class Roots:
 
     x: np.ndarray
     residual: np.ndarray
-    jacobian: np.ndarray
+    jacobian: Any
     status: np.ndarray
     solved: np.ndarray
     rank: np.ndarray

@@ -214,6 +214,12 @@ def test_pickle_and_score(data):
     assert again.report() == model.report()
 
 
+def test_formula_that_misses_the_frames_columns(data):
+    X, y = data
+    with pytest.raises(ValueError, match="uses no column of X: t"):
+        NonlinearRegression(FORMULA).fit(pd.DataFrame(X, columns=["t"]), y)
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -290,7 +291,7 @@ class EquationSystem(BaseEstimator):
         )
         self.rank_, self.n_iter_ = (part if rows is not None else int(part[0]) for part in (found.rank, found.n_iter))
         self.status_ = found.status if rows is not None else str(found.status[0])
-        self._found = found
+        self._found = replace(found, jacobian=None)  # the messages need the rest
         self.null_space_, self.roots_ = one(found.null_space), one(found.roots)
 
     def _warn(self, found: Roots):

@@ -234,6 +234,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         names = tuple(name for name in used if name not in columns)
         if not names:
             raise ValueError(f"NonlinearRegression: model={self.model!r} has no parameters to fit.")
+        if not set(used) & set(columns):
+            raise ValueError(f"NonlinearRegression: model={self.model!r} uses no column of X: {', '.join(columns)}.")
         return names
 
     def _names_from_signature(self):
