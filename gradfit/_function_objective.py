@@ -78,7 +78,7 @@ class FunctionObjective:
         How long one evaluation takes uncompiled.
     """
 
-    curves_up, programs_kept = False, 8
+    curves_up, programs_kept = False, 16
     smoothing = None
 
     def __init__(self, form: FunctionForm, numbers: FlatBounds, seconds: float = 0.0):

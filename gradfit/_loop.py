@@ -130,7 +130,8 @@ class _Runner:
         sized = () if self.iteration.size is None else (self.objective.rows.n_features, self.iteration.size)
         spec = relaxed_spec(inputs, sized)
         serial = self.iteration.is_serial(self.objective.rows) and "CPU" in self.resident.y.device
-        program = _programs(type(self.objective))
+        kind: Any = type(self.objective)
+        program = _programs(kind)
         with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR") if serial else nullcontext():
             return program(self.objective.form, self.iteration, self.record, spec, serial)(*inputs)
 

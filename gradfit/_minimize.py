@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from numbers import Real
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult
@@ -13,12 +12,12 @@ from gradfit import _autodiff, _loop
 from gradfit._function_objective import FlatBounds, FunctionForm, FunctionObjective, graph_key
 from gradfit._result import CONVERGED_STATUSES, MESSAGES
 from gradfit._tensorflow import tf
-from gradfit._user_function import UserFunction, as_tensor, is_integer
+from gradfit._user_function import UserFunction, as_tensor, is_integer, is_number
 from gradfit.solvers import LBFGS, GradientDescent, Newton
 from gradfit.solvers._solver import Solver
 
 _SOLVERS = {"lbfgs": LBFGS, "newton": Newton}
-_FAR = 1e6
+_FAR, _HUGE = 1e6, 1e15
 
 
 def minimize(
@@ -70,14 +69,19 @@ def minimize(
     objective = _compose(fun, start, limits)
     options = {"max_iter": max_iter or found.default_max_iter, "tol": float(tol), "record": record_path}
     if callback is not None:
-        options["monitor"] = lambda at: at if callback(np.reshape(at, start.shape)) is True else None
+
+        def monitor(theta):
+            stop = callback(np.reshape(theta, start.shape))
+            return theta if isinstance(stop, (bool, np.bool_)) and stop else None
+
+        options["monitor"] = monitor
     flat = start.numpy().astype(np.float64).ravel()
     result = _loop.minimize(found, objective, flat, **options)
-    status, message = _ending(objective, result)
+    status, message = _ending(objective, flat, result)
     out = OptimizeResult(
         x=np.reshape(result.theta, start.shape)[()],
         fun=result.value,
-        jac=np.reshape(result.gradient, start.shape)[()],
+        jac=np.reshape(np.asarray(result.gradient), start.shape)[()],
         success=status in CONVERGED_STATUSES,
         status=status,
         message=message,
@@ -90,24 +94,34 @@ def minimize(
     return out
 
 
-def _ending(objective, result):
+def _ending(objective, start, result):
     """Return the status and the sentence about it, in terms of a function instead of a fit."""
     status, facts = result.status, result.facts
     if status == "early_stopped":
         status = "interrupted"
-    elif status in ("max_iter", "stalled") and _keeps_falling(objective, result):
+    elif status in ("max_iter", "stalled") and _keeps_falling(objective, start, result):
         status = "unbounded"
-    text = MESSAGES.get(f"function_{status}", MESSAGES.get(status))
-    return status, text.format(**facts, value=result.value)
+    own = f"function_{status}"
+    return status, MESSAGES[own if own in MESSAGES else status].format(**facts, value=result.value)
 
 
-def _keeps_falling(objective, result) -> bool:
-    """Return whether the function falls, as steeply as at the result, all the way to a point far down the gradient."""
-    slope = objective.stationarity(result.theta, result.gradient).numpy()
-    reach = _FAR * max(1.0, np.abs(result.theta).max(initial=0.0))
-    far = objective.project(tf.constant(result.theta - reach * result.gradient / np.abs(result.gradient).max()))
-    value = objective.evaluate(far).value.numpy()
-    return bool(value <= result.value - 0.1 * slope * reach)
+def _keeps_falling(objective, start, result) -> bool:
+    """Return whether the function has become hugely negative, or falls steadily to a point far ahead of the result.
+
+    Ahead is down the gradient, or on from the start through the result.
+    """
+    if result.value < -_HUGE * max(1.0, abs(float(objective.evaluate(tf.constant(start)).value))):
+        return True
+    reach = _FAR * max(1.0, np.abs(result.theta).max())
+    with np.errstate(over="ignore", invalid="ignore"):
+        for direction in (-result.gradient, result.theta - start):
+            unit = direction / max(np.abs(direction).max(), 1e-300)
+            far = objective.project(tf.constant(result.theta + reach * unit))
+            move = far.numpy() - result.theta
+            fall = objective.evaluate(far).value.numpy() - result.value
+            if np.abs(move).max() >= 0.5 * reach and fall <= 0.1 * result.gradient @ move < 0:
+                return True
+    return False
 
 
 def _compose(fun, start, limits) -> FunctionObjective:
@@ -146,10 +160,9 @@ def _get_solver(solver):
 
 
 def _check_options(max_iter, tol, callback) -> None:
-    is_number = isinstance(tol, Real) and 0 <= tol < np.inf
     for name, value, is_valid, allowed in (
         ("max_iter", max_iter, max_iter is None or is_integer(max_iter, 1), "None or an integer >= 1"),
-        ("tol", tol, is_number, "a number >= 0 (0 switches the stop rule off)"),
+        ("tol", tol, is_number(tol) and tol >= 0, "a number >= 0 (0 switches the stop rule off)"),
         ("callback", callback, callback is None or callable(callback), "None or a function of x"),
     ):
         if not is_valid:

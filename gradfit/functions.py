@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from gradfit import _autodiff
 from gradfit._minimize import minimize
 from gradfit._tensorflow import tf
-from gradfit._user_function import UserFunction, as_tensor, as_tensors, is_integer
+from gradfit._user_function import UserFunction, as_tensor, as_tensors, is_integer, is_number
 
 __all__ = ["GradientCheck", "check_gradient", "derivative", "gradient", "hessian", "jacobian", "minimize"]
 
@@ -161,7 +160,7 @@ class GradientCheck(NamedTuple):
 
     ok: bool
     max_error: float
-    index: tuple[int, ...]
+    index: tuple[int, ...]  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     analytic: float
     numeric: float
 
@@ -191,7 +190,7 @@ def check_gradient(fun, x, *, rtol=1e-6) -> GradientCheck:
     >>> check_gradient(lambda x: x[0] ** 2 * x[1], [3.0, 2.0]).ok
     True
     """
-    if not (isinstance(rtol, Real) and rtol > 0):
+    if not (is_number(rtol) and rtol > 0):
         raise ValueError(f"check_gradient: rtol={rtol!r} is not allowed; it must be a number > 0.")
     x = tf.cast(as_tensor("check_gradient", x), tf.float64)
     function = UserFunction("check_gradient", fun, x)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.optimize import minimize
+from scipy.optimize import minimize, rosen_der, rosen_hess
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
@@ -158,6 +158,38 @@ def test_polynomial(run):
     np.testing.assert_allclose(nadam[:2], [1, 2], atol=0.05)
     np.testing.assert_allclose(nadam[2], 3, atol=1)  # the constant comes last
     assert nadam[3] == 1000
+
+
+def test_derivatives(run):
+    _, output = run("derivatives")
+    assert numbers(output, "3 x^3 + x^2 at 10, slope") == [920]
+    assert [numbers(output, f"x^3 at {x}, slope, second") for x in (2, 3, 5)] == [[12, 12], [27, 18], [75, 30]]
+    assert numbers(output, "z = 2 y, y = x^3: dz/dy") == [2]
+    assert numbers(output, "                  dy/dx") == [27]
+    assert numbers(output, "                  dz/dx") == [54]
+    assert numbers(output, "x^4 as (x x)(x x) at 3, slope") == [108]
+    assert numbers(output, "x x at 3, slope") == [6]
+    assert numbers(output, "fifth derivative of sin at 0") == [1]
+    point = np.array([-1.2, 1.0])
+    np.testing.assert_allclose(numbers(output, "Rosenbrock's gradient at (-1.2, 1)"), rosen_der(point), rtol=1e-9)
+    np.testing.assert_allclose(numbers(output, "Rosenbrock's Hessian there"), rosen_hess(point).ravel(), rtol=1e-9)
+    assert "and the gradient is right:         True" in output
+
+
+def test_minimize_parabola(run):
+    results, output = run("minimize_parabola")
+    expected = 10 + 40 * 0.8 ** np.arange(51)  # each step takes a fifth of the way to 10
+    np.testing.assert_allclose(results["gradient descent"].path, expected, atol=1e-6)
+    np.testing.assert_allclose(expected[[1, 2, 3, 4, 50]], [42, 35.6, 30.48, 26.384, 10.0006], atol=5e-5)
+    for step in (1, 2, 3, 4, 50):
+        assert numbers(output, f"step {step:2d}  x =") == [pytest.approx(expected[step], abs=1e-6)]
+    for name, minimum in (("gradient descent", 10), ("lbfgs", 10), ("newton", 10), ("x <= 8", 8)):
+        x, value, steps = numbers(output, name)
+        assert x == pytest.approx(minimum, abs=1e-3)
+        assert value == pytest.approx((x - 10) ** 2, abs=1e-6)
+        assert steps == results[name].nit
+    assert results["lbfgs"].success
+    assert results["newton"].success
 
 
 def test_own_loss(run):

@@ -49,9 +49,11 @@ LAYERS = [
 ]
 # What a module must not know although its layer would let it. `_choose` is where solvers meet objectives.
 BLIND = {
-    "_autodiff": {"_penalty", "losses", "devices"},
+    "_autodiff": {"_penalty", "losses", "devices", "_user_function"},
     "_loop": {"losses", "_scaling", "_penalty"},
     "_objective": {"solvers", "_loop", "losses"},
+    "_function_objective": {"solvers", "_loop", "losses"},
+    "_user_function": {"_autodiff", "_penalty", "losses", "devices"},
     "_block_sums": {"solvers", "_loop", "_objective", "_penalty"},
     "_penalty": {"losses"},
     "_rows": {"losses", "_objective", "_block_sums", "solvers", "_loop"},
