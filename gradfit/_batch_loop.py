@@ -104,14 +104,18 @@ class _Program:
         self._any_shape = tf.function(chunk, input_signature=spec, autograph=False).get_concrete_function()
         self._one_shape = tf.function(chunk, jit_compile=True, autograph=False)
         self._seen: set = set()
+        self._compiles = True
 
     def __call__(self, *inputs):
         shapes = tuple(tuple(part.shape) for part in tf.nest.flatten(inputs))
         repeated = shapes in self._seen
         self._seen.add(shapes)
-        if not (repeated and len(inputs[1].status) >= _WORTH_XLA):
-            return self._any_shape(*inputs)
-        return self._one_shape(*inputs)
+        if self._compiles and repeated and len(inputs[1].status) >= _WORTH_XLA:
+            try:
+                return self._one_shape(*inputs)
+            except tf.errors.OpError:  # the user's function holds an operation that XLA does not know
+                self._compiles = False
+        return self._any_shape(*inputs)
 
 
 @lru_cache(maxsize=32)

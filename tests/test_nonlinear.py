@@ -184,6 +184,24 @@ def test_bounds_hold_at_every_iterate(data):
     assert np.max(seen) <= 150
 
 
+def test_large_batches_again_and_again():
+    rng = np.random.default_rng(0)
+    x = np.linspace(0, 4, 12)
+    Y = numpy_decay(x[:, None], rng.uniform(1, 3, 2500), rng.uniform(0.5, 2, 2500), 0.1)
+
+    def host(x, a, tau, c):  # XLA cannot compile a call of Python
+        tf.py_function(lambda z: None, [a], [])
+        return a * tf.exp(-x / tau) + c
+
+    for model in (FORMULA, host):
+        fits = [NonlinearRegression(model, p0=[1, 1, 0]).fit(x[:, None], Y).coef_ for _ in range(3)]
+        if model is FORMULA:
+            np.testing.assert_allclose(fits[0][:, 2], 0.1, atol=1e-6)
+            np.testing.assert_allclose(fits[2], fits[0], rtol=1e-6)
+        else:
+            np.testing.assert_array_equal(fits[2], fits[0])
+
+
 def test_failure_is_said(data):
     X, y = data
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):

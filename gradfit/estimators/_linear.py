@@ -112,8 +112,8 @@ class LinearRegression(LinearRegressor):
     standardize : bool, default=True
         Scale the columns inside. Coefficients and penalty are in the user's units either way.
     solver : str, solver or Keras optimizer, default="auto"
-        "auto", "exact", "newton", "lbfgs", "proximal_newton", an instance from `gradfit.solvers`, or a Keras
-        optimizer by name, class or instance.
+        "auto", "exact", "newton", "lbfgs", "proximal_newton", "proximal_gradient", an instance from
+        `gradfit.solvers`, or a Keras optimizer by name, class or instance.
     max_iter : int, optional
         None is the solver's own limit. An iteration is one update with all rows, or one pass of mini-batches.
     tol : float, default=1e-6

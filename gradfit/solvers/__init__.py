@@ -5,6 +5,7 @@ from gradfit.solvers._gradient_descent import GradientDescent
 from gradfit.solvers._lbfgs import LBFGS
 from gradfit.solvers._levenberg_marquardt import LevenbergMarquardt
 from gradfit.solvers._newton import Newton
+from gradfit.solvers._proximal_gradient import ProximalGradient
 from gradfit.solvers._proximal_newton import ProximalNewton
 
-__all__ = ["LBFGS", "Exact", "GradientDescent", "LevenbergMarquardt", "Newton", "ProximalNewton"]
+__all__ = ["LBFGS", "Exact", "GradientDescent", "LevenbergMarquardt", "Newton", "ProximalGradient", "ProximalNewton"]

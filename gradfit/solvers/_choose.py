@@ -12,10 +12,14 @@ from gradfit.solvers._exact import Exact
 from gradfit.solvers._gradient_descent import GradientDescent
 from gradfit.solvers._lbfgs import LBFGS
 from gradfit.solvers._newton import Newton, TrustRegion
+from gradfit.solvers._proximal_gradient import ProximalGradient
 from gradfit.solvers._proximal_newton import ProximalNewton
 from gradfit.solvers._solver import Solver
 
-NAMED = {"exact": Exact, "newton": Newton, "lbfgs": LBFGS, "proximal_newton": ProximalNewton}
+NAMED = {
+    "exact": Exact, "newton": Newton, "lbfgs": LBFGS, "proximal_newton": ProximalNewton,
+    "proximal_gradient": ProximalGradient,
+}  # fmt: skip
 
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
@@ -68,7 +72,7 @@ def _automatic(objective):
     if rows.is_endless:
         return GradientDescent()
     if objective.has_l1:
-        return ProximalNewton()
+        return ProximalNewton() if objective.size <= _MAX_CURVATURE else ProximalGradient()
     curved = rows.n_features <= _MAX_CURVATURE
     if loss.quadratic and curved:
         return Exact()

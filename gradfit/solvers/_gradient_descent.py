@@ -19,8 +19,8 @@ from gradfit.solvers._solver import Iteration, Solver
 _NOISE_ULPS = 2**17
 _COMPILED_UPDATES = 2_000
 _ALLOWED = (
-    "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', a solver from gradfit.solvers, or a Keras "
-    "optimizer such as 'sgd', 'adam', 'nadam'."
+    "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', 'proximal_gradient', a solver from "
+    "gradfit.solvers, or a Keras optimizer such as 'sgd', 'adam', 'nadam'."
 )
 
 
