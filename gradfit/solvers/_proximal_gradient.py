@@ -75,9 +75,14 @@ class ProximalGradient(SelfContained):
         uphill = tf.reduce_sum(state.metric * (state.ahead - theta) * (theta - state.theta)) > 0.0
         one = tf.ones_like(grown)
         ahead = theta + tf.where(uphill, 0.0 * one, (state.momentum - 1.0) / grown) * (theta - state.theta)
-        after = (theta, value, gradient, ahead, *objective.evaluate(ahead)[:2], tf.where(uphill, one, grown))
-        kept = (tf.where(accepted, new, old) for new, old in zip(after, state[:7], strict=True))
-        return ProximalState(
-            *kept, state.metric, state.steepness * tf.where(accepted, _LONGER * one, _SHORTER), state.stalled,
-            state.passes + 2.0, state.updates + 1,
-        )  # fmt: skip
+        ahead_value, ahead_gradient, _ = objective.evaluate(ahead)
+        after = {
+            "theta": theta, "value": value, "gradient": gradient, "ahead": ahead, "ahead_value": ahead_value,
+            "ahead_gradient": ahead_gradient, "momentum": tf.where(uphill, one, grown),
+        }  # fmt: skip
+        return state._replace(
+            steepness=state.steepness * tf.where(accepted, _LONGER * one, _SHORTER),
+            passes=state.passes + 2.0,
+            updates=state.updates + 1,
+            **{name: tf.where(accepted, new, getattr(state, name)) for name, new in after.items()},
+        )
