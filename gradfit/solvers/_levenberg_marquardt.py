@@ -160,7 +160,7 @@ def _diagonal(matrix, theta):
 
 
 def _predicted(state, shift):
-    curved = tf.reduce_sum(shift * tf.linalg.matvec(state.gram, shift), 1)
+    curved = tf.reduce_sum(state.gram * shift[:, :, None] * shift[:, None, :], [1, 2])
     return -tf.reduce_sum(state.slope * shift, 1) - 0.5 * curved
 
 
