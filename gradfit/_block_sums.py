@@ -9,6 +9,7 @@ import numpy as np
 from gradfit import _autodiff
 from gradfit._rows import SUM_ROWS
 from gradfit._tensorflow import tf
+from gradfit._user_function import traced
 from gradfit.losses import Loss
 
 
@@ -32,11 +33,14 @@ class Form:
         return self.loss_type(**dict(self.constants), **values)
 
 
-def form_of(loss, fit_intercept: bool) -> tuple[Form, np.ndarray]:
-    """Return the interned form of a loss, and its numbers."""
+def form_of(loss, fit_intercept: bool, dtype="float64") -> tuple[Form, np.ndarray]:
+    """Return the interned form of a loss for data of a float type, and its numbers."""
     params = loss.get_params(deep=False)
     names = tuple(sorted(k for k, v in params.items() if isinstance(v, (int, float)) and not isinstance(v, bool)))
-    constants = tuple(sorted((k, v) for k, v in params.items() if k not in names))
+    rows = [tf.TensorSpec([None], dtype)] * 2 if loss.needs_probe else []
+    constants = tuple(
+        sorted((k, traced(v, rows, f"loss={v!r}") if rows else v) for k, v in params.items() if k not in names)
+    )
     return Form(type(loss), constants, names, fit_intercept), np.array([params[k] for k in names], np.float64)
 
 

@@ -5,7 +5,6 @@ Parameters are one float64 vector; the function sees them in the shape and the f
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,15 +30,6 @@ class FunctionForm:
     shape: tuple[int, ...]
     dtype: str
     is_bounded: bool
-
-
-def graph_key(concrete) -> tuple:
-    """Return what tells a compiled function from others: its graph and the tensors and variables it holds.
-
-    The function object would not do: what its Python code reads from outside may have changed since.
-    """
-    graph = concrete.graph.as_graph_def().SerializeToString(deterministic=True)
-    return hashlib.sha256(graph).hexdigest(), *map(id, concrete.captured_inputs)
 
 
 class FlatBounds(NamedTuple):

@@ -9,10 +9,10 @@ from scipy.optimize import Bounds, OptimizeResult
 from sklearn.base import clone
 
 from gradfit import _autodiff, _loop
-from gradfit._function_objective import FlatBounds, FunctionForm, FunctionObjective, graph_key
+from gradfit._function_objective import FlatBounds, FunctionForm, FunctionObjective
 from gradfit._result import CONVERGED_STATUSES, MESSAGES
 from gradfit._tensorflow import tf
-from gradfit._user_function import UserFunction, as_tensor, is_integer, is_number
+from gradfit._user_function import UserFunction, as_tensor, graph_key, is_integer, is_number
 from gradfit.solvers import LBFGS, GradientDescent, Newton
 from gradfit.solvers._solver import Solver
 

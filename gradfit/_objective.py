@@ -71,7 +71,7 @@ class Objective:
     @classmethod
     def compose(cls, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1) -> Objective:
         """Return the objective of a loss and a penalty over host rows."""
-        form, numbers = form_of(loss, fit_intercept)
+        form, numbers = form_of(loss, fit_intercept, rows.dtype)
         l1, l2 = penalty.weights(rows.scaling.scale, fit_intercept, n_outputs)
         return cls(form, rows, Numbers(numbers, l1, l2, np.float64(rows.total_weight)))
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from scipy.optimize import OptimizeResult
 from sklearn.utils import check_random_state
@@ -12,18 +9,9 @@ from sklearn.utils import check_random_state
 from gradfit._named_values import bounds_of, check_count, check_inside, check_positive, start_of
 from gradfit._residuals import OneByOne, probe
 from gradfit._root_finding import Equations, draw_starts, find_roots
+from gradfit._tensorflow import tf
+from gradfit._user_function import traced
 from gradfit.devices import on_device
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """A function with its further arguments; equal, and compiled once, where these are."""
-
-    fun: Any
-    args: tuple
-
-    def __call__(self, x):
-        return self.fun(x, *self.args)
 
 
 def solve_system(
@@ -37,7 +25,7 @@ def solve_system(
         Residuals, shape (n_equations,), of a float64 tensor x of shape (n_unknowns,), in TensorFlow operations.
     x0 : array-like of shape (n_unknowns,)
     args : tuple, default=()
-        Further arguments of fun. Numbers and strings let a compiled program be used again.
+        Further arguments of fun.
     bounds : sequence of pairs or scipy.optimize.Bounds, optional
     n_starts, max_iter, tol, random_state, device
         As of `EquationSystem`.
@@ -66,11 +54,16 @@ def solve_system(
     start = start_of(np.atleast_1d(x0), names, "x0")
     lower, upper = bounds_of(bounds, names)
     check_inside(start, lower, upper, names, "x0")
-    function = _Bound(fun, tuple(args))
     random_state = check_random_state(0 if random_state is None else random_state)
     with on_device(device):
+
+        def function(x):
+            return fun(x, *args)
+
         probe(function, [start], f"fun={fun!r}", "the residuals, shape (n_equations,)")
-        equations = Equations(OneByOne(function if args else fun), (), lower, upper)
+        equations = Equations(
+            OneByOne(traced(function, [tf.TensorSpec(start.shape, tf.float64)], f"fun={fun!r}")), (), lower, upper
+        )
         starts = draw_starts(start[None], lower, upper, n_starts, random_state)
         found = find_roots(equations, starts, tol=tol, max_iter=max_iter, random_state=random_state)
     size = len(names)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -92,6 +95,44 @@ class UserFunction:
             "use tf.math, not NumPy, and no rounding, tf.stop_gradient or integers on the way. A function that is "
             "constant cannot be told apart from that: add 0 * x to it."
         )
+
+
+def graph_key(concrete) -> tuple:
+    """Return what tells a compiled function from others: its graph and the tensors and variables it holds.
+
+    The function object would not do: what its Python code reads from outside may have changed since.
+    """
+    graph = concrete.graph.as_graph_def().SerializeToString(deterministic=True)
+    return hashlib.sha256(graph).hexdigest(), *map(id, concrete.captured_inputs)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A user's function, equal to all that trace to the same graph, so that it finds its own compiled program."""
+
+    function: Any = field(compare=False)
+    key: tuple
+
+    def __call__(self, *arguments):
+        """Call the function."""
+        return self.function(*arguments)
+
+    def __repr__(self):
+        return repr(self.function)
+
+
+def traced(function, specs, what: str) -> Traced:
+    """Trace a user's function for tensors of these specs; raise ValueError where it leaves TensorFlow."""
+    if isinstance(function, Traced):
+        return function
+    try:
+        concrete = tf.function(lambda *arguments: function(*arguments), autograph=False).get_concrete_function(*specs)
+    except Exception as error:
+        raise ValueError(
+            f"{what} could not be compiled: {type(error).__name__}: {error}. It must use TensorFlow operations only: "
+            "tf.math, not NumPy, and tf.where instead of Python's if."
+        ) from error
+    return Traced(function, graph_key(concrete))
 
 
 def as_tensor(who: str, x, name: str = "x"):

@@ -15,6 +15,8 @@ from gradfit._named_values import bounds_of, check_count, check_inside, check_po
 from gradfit._residuals import OneByOne, probe
 from gradfit._result import warn
 from gradfit._root_finding import Equations, Roots, draw_starts, find_roots
+from gradfit._tensorflow import tf
+from gradfit._user_function import traced
 from gradfit.devices import on_device
 from gradfit.estimators._models import WrittenEquations
 from gradfit.expressions import RESERVED, parse_equation
@@ -243,7 +245,8 @@ class EquationSystem(BaseEstimator):
             return WrittenEquations(tuple(parse_equation(text) for text in self.equations), names, parameters)
         example = [np.atleast_2d(start)[0]] + ([] if rows is None else [rows[0]])
         probe(self.equations, example, f"equations={self.equations!r}", "the residuals, shape (n_equations,)")
-        return OneByOne(self.equations)
+        specs = [tf.TensorSpec(np.shape(part), tf.float64) for part in example]
+        return OneByOne(traced(self.equations, specs, f"equations={self.equations!r}"))
 
     def _solve(self, names, parameters, rows, start, n_starts) -> Roots:
         lower, upper = bounds_of(self.bounds, names)

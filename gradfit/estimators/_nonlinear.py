@@ -9,13 +9,15 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from gradfit import losses
+from gradfit import _autodiff, losses
 from gradfit._block_sums import form_of
 from gradfit._curve_fit import Curves, Fit, fit_curves
 from gradfit._named_values import bounds_of, check_count, check_inside, check_positive, start_of
 from gradfit._residuals import OneByOne, probe
 from gradfit._result import CONVERGED_STATUSES, curve_message, warn
+from gradfit._tensorflow import tf
 from gradfit._uncertainty import correlations
+from gradfit._user_function import traced
 from gradfit.devices import on_device
 from gradfit.estimators._models import CalledModel, WrittenModel
 from gradfit.estimators._report import report
@@ -127,6 +129,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weight.any():
             raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
+        if loss.needs_probe:
+            _autodiff.probe(loss, "float64")
         loss.check_target(y)
         names = self._parameter_names(X)
         start = None if self.p0 is None else start_of(self.p0, names, "p0")
@@ -263,7 +267,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"model={self.model!r} returned shape {tuple(result.shape)}; it must return one value per row, shape "
                 f"({len(X)},)."
             )
-        return OneByOne(CalledModel(self.model, len(names), X.shape[1]))
+        columns = tf.TensorSpec([None] if X.shape[1] == 1 else [None, X.shape[1]], tf.float64)
+        model = traced(self.model, [columns, *[tf.TensorSpec([], tf.float64)] * len(names)], f"model={self.model!r}")
+        return OneByOne(CalledModel(model, len(names), X.shape[1]))
 
     def _publish(self, found: Fit, single: bool):
         def one(values):
