@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ from gradfit._result import RUNNING
 from gradfit._tensorflow import tf
 
 _CHUNK = 16
-_WORTH_XLA = 2_000  # members from which a shape that comes again is worth a compilation of its own
+_WORTH_XLA = 2_000  # members seen in one shape from which it is worth a compilation of its own, about 1 s
+_CALL = 8  # members whose steps cost as much as a call
 
 
 class BatchResult(NamedTuple):
@@ -36,21 +38,33 @@ def minimize_batch(solver, problem, data: Data, theta, *, max_iter, tol, root_to
     gram = np.full((n_members, size, size), np.nan)
     status, n_iter = np.full(n_members, RUNNING), np.zeros(n_members, np.int64)
     index, state, interrupted = np.arange(n_members), solver.start(theta), False
-    numbers = (tf.constant(tol, tf.float64), tf.constant(root_tol, tf.float64))
+    limits = np.float64(tol), np.float64(root_tol)
     try:
         while len(index) and state.count.max() < max_iter:
-            limit = tf.constant(min(_CHUNK, max_iter - int(state.count.max())), tf.int32)
-            state = _advance(solver, problem, data.take(index), state, (*numbers, limit))
+            chunk = np.int32(min(_CHUNK, max_iter - int(state.count.max())))
+            state = _advance(solver, problem, data.take(index), state, (*limits, chunk))
             theta[index], value[index], gram[index] = state.theta, state.value, state.gram
             largest[index], error[index] = state.largest, state.error
             status[index], n_iter[index] = state.status, state.count
-            kept = np.flatnonzero(status[index] == RUNNING)
+            kept = _unfinished(state.status, n_members)
             state, index = type(state)(*(part[kept] for part in state)), index[kept]
             if report is not None:
                 report(n_members - len(index), n_members, float(np.nansum(value)))
     except KeyboardInterrupt:
         interrupted = True
     return BatchResult(theta, value, gram, largest, error, status, n_iter, interrupted)
+
+
+def _unfinished(status, n_members):
+    """Return which members go on, filled up with finished ones to a size that other fits have too.
+
+    The sizes are halves, quarters, ... of the batch, so that few programs serve them all.
+    """
+    running = status == RUNNING
+    size, count = n_members, int(running.sum())
+    while size > 2 * count and size > _CALL:
+        size = -(-size // 2)
+    return np.sort(np.argsort(~running, kind="stable")[: size if count else 0])
 
 
 def predict_batch(problem, data: Data, theta):
@@ -64,29 +78,27 @@ def linearize_batch(problem, data: Data, theta):
 
 
 def _evaluate(problem, what, data, theta):
-    inputs = _tensors((data, theta))
-    call = _evaluation(problem, what, _spec(inputs, theta.shape[1]))
-    return tf.nest.map_structure(lambda part: part.numpy(), call(*inputs))
+    return _call(_evaluation, (problem, what), (data, theta), theta.shape[1])
 
 
 def _advance(solver, problem, data, state, numbers):
-    inputs = _tensors((data, state))
-    program = _program(solver, problem, _spec((*inputs, *numbers), inputs[1].theta.shape[1]))
-    return tf.nest.map_structure(lambda part: part.numpy(), program(*inputs, *numbers))
+    return _call(_program, (solver, problem), (data, state, *numbers), state.theta.shape[1])
 
 
-def _tensors(nested):
-    return tf.nest.map_structure(tf.convert_to_tensor, nested)
+def _call(compiled, key, inputs, n_parameters):
+    """Call the program of a key on arrays of any number of members and residuals, but of these parameters."""
+
+    def spec(part):
+        return _spec(part.dtype, part.ndim, *(n if n == n_parameters else None for n in part.shape[1:]))
+
+    program = compiled(*key, tf.nest.map_structure(spec, inputs))
+    outputs = program(*tf.nest.map_structure(tf.convert_to_tensor, inputs))
+    return tf.nest.map_structure(lambda part: part.numpy(), outputs)
 
 
-def _spec(inputs, n_parameters):
-    """Return specs of any number of members and residuals, but of these parameters."""
-
-    def relax(part):
-        known = [n if n == n_parameters else None for n in part.shape[1:]]
-        return tf.TensorSpec([None, *known] if part.shape.rank else [], part.dtype)
-
-    return tf.nest.map_structure(relax, inputs)
+@lru_cache
+def _spec(dtype, rank, *sizes):
+    return tf.TensorSpec([None, *sizes] if rank else [], dtype)
 
 
 @lru_cache(maxsize=64)
@@ -102,15 +114,15 @@ class _Program:
 
     def __init__(self, chunk, spec):
         self._any_shape = tf.function(chunk, input_signature=spec, autograph=False).get_concrete_function()
-        self._one_shape = tf.function(chunk, jit_compile=True, autograph=False)
-        self._seen: set = set()
+        self._one_shape = tf.function(chunk, input_signature=spec, jit_compile=True, autograph=False)
+        self._seen: Counter = Counter()
         self._compiles = True
 
     def __call__(self, *inputs):
         shapes = tuple(tuple(part.shape) for part in tf.nest.flatten(inputs))
-        repeated = shapes in self._seen
-        self._seen.add(shapes)
-        if self._compiles and repeated and len(inputs[1].status) >= _WORTH_XLA:
+        worth = self._seen[shapes] >= _WORTH_XLA
+        self._seen[shapes] += len(inputs[1].status) + _CALL
+        if self._compiles and worth:
             try:
                 return self._one_shape(*inputs)
             except tf.errors.OpError:  # the user's function holds an operation that XLA does not know

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult
+from scipy.optimize import OptimizeResult
 from sklearn.base import clone
 
 from gradfit import _autodiff, _loop
 from gradfit._function_objective import FlatBounds, FunctionForm, FunctionObjective
+from gradfit._named_values import bounds_of, check_inside
 from gradfit._result import CONVERGED_STATUSES, MESSAGES
+from gradfit._settings import check_settings
 from gradfit._tensorflow import tf
-from gradfit._user_function import UserFunction, as_tensor, graph_key, is_integer, is_number
+from gradfit._user_function import UserFunction, as_tensor, graph_key
 from gradfit.solvers import LBFGS, GradientDescent, Newton
 from gradfit.solvers._solver import Solver
 
@@ -65,7 +67,9 @@ def minimize(
     if not all(start.shape):
         raise ValueError(f"minimize: x0={x0!r} is empty; it must hold at least one number.")
     found, limits = _get_solver(solver), _as_bounds(bounds, start)
-    _check_options(max_iter, tol, callback)
+    check_settings("minimize", {"max_iter": max_iter, "tol": tol})
+    if not (callback is None or callable(callback)):
+        raise ValueError(f"minimize: callback={callback!r} is not allowed; it must be None or a function of x.")
     objective = _compose(fun, start, limits)
     options = {"max_iter": max_iter or found.default_max_iter, "tol": float(tol), "record": record_path}
     if callback is not None:
@@ -159,38 +163,12 @@ def _get_solver(solver):
     return found
 
 
-def _check_options(max_iter, tol, callback) -> None:
-    for name, value, is_valid, allowed in (
-        ("max_iter", max_iter, max_iter is None or is_integer(max_iter, 1), "None or an integer >= 1"),
-        ("tol", tol, is_number(tol) and tol >= 0, "a number >= 0 (0 switches the stop rule off)"),
-        ("callback", callback, callback is None or callable(callback), "None or a function of x"),
-    ):
-        if not is_valid:
-            raise ValueError(f"minimize: {name}={value!r} is not allowed; it must be {allowed}.")
-
-
 def _as_bounds(bounds, start) -> FlatBounds:
     """Return checked bounds of the flattened start."""
     if bounds is None:
         return FlatBounds()
-    size = int(np.prod(start.shape))
-    try:
-        if isinstance(bounds, Bounds):
-            lower, upper = (np.broadcast_to(side, start.shape).astype(float).ravel() for side in (bounds.lb, bounds.ub))
-        else:
-            pairs = [(-np.inf if low is None else low, np.inf if high is None else high) for low, high in bounds]
-            lower, upper = np.reshape(np.array(pairs, float), (size, 2)).T
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"minimize: bounds={bounds!r} is not allowed; it must be one pair (low, high) for each of the {size} "
-            "entries of x0, with None for no bound, or scipy.optimize.Bounds."
-        ) from error
     flat = start.numpy().astype(np.float64).ravel()
-    for wrong, what in (
-        (~(lower <= upper), "is not a pair low <= high"),
-        ((flat < lower) | (flat > upper), "leaves the start outside; move x0"),
-    ):
-        if wrong.any():
-            i = int(np.argmax(wrong))
-            raise ValueError(f"minimize: bounds[{i}]=({lower[i]}, {upper[i]}) {what} (x0[{i}]={flat[i]}).")
+    names = tuple(f"x0[{i}]" for i in range(len(flat)))
+    lower, upper = bounds_of(bounds, names)
+    check_inside(flat, lower, upper, names, "minimize: x0")
     return FlatBounds(lower, upper)

@@ -2,22 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-
 import numpy as np
 from scipy.optimize import Bounds
-
-
-def check_count(owner: str, name: str, value) -> None:
-    """Raise ValueError unless a setting is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
-        raise ValueError(f"{owner}: {name}={value!r} is not allowed; it must be an int >= 1.")
-
-
-def check_positive(owner: str, name: str, value, below: float = np.inf) -> None:
-    """Raise ValueError unless a setting is a positive number below a limit."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < below:
-        raise ValueError(f"{owner}: {name}={value!r} is not allowed; it must be a number in (0, {below:g}).")
 
 
 def start_of(given, names, argument: str, default: float = 1.0):
@@ -44,12 +30,13 @@ def bounds_of(given, names, argument: str = "bounds"):
     if given is None:
         given = {}
     if isinstance(given, Bounds):
-        given = list(zip(*np.broadcast_arrays(given.lb, given.ub, np.zeros(len(names)))[:2], strict=True))
+        sides = np.broadcast_arrays(np.ravel(given.lb), np.ravel(given.ub), np.zeros(len(names)))[:2]
+        given = list(zip(*sides, strict=True))
     if isinstance(given, dict):
         _check_names(given, names, argument)
         given = [given.get(name) for name in names]
-    if len(given) != len(names):
-        raise ValueError(f"{argument} has {len(given)} entries; it must have one pair for each of: {', '.join(names)}.")
+    if not hasattr(given, "__len__") or len(given) != len(names):
+        raise ValueError(f"{argument}={given!r} is not allowed; it must be one pair for each of: {', '.join(names)}.")
     lower, upper = np.full(len(names), -np.inf), np.full(len(names), np.inf)
     for i, (name, pair) in enumerate(zip(names, given, strict=True)):
         if pair is None:
@@ -58,8 +45,8 @@ def bounds_of(given, names, argument: str = "bounds"):
             raise ValueError(f"{argument} for {name!r} is {pair!r}; it must be a pair (low, high), None for no bound.")
         lower[i] = -np.inf if pair[0] is None else pair[0]
         upper[i] = np.inf if pair[1] is None else pair[1]
-        if not lower[i] < upper[i]:
-            raise ValueError(f"{argument} for {name!r} is {pair!r}; low must be less than high.")
+        if not lower[i] <= upper[i]:
+            raise ValueError(f"{argument} for {name!r} is {pair!r}; low must not exceed high.")
     return lower, upper
 
 

@@ -29,12 +29,13 @@ class Roots:
 
     x: np.ndarray
     residual: np.ndarray
+    largest: np.ndarray  # absolute residual of each system
     jacobian: Any
     status: np.ndarray
     solved: np.ndarray
     rank: np.ndarray
     null_space: list[np.ndarray]
-    roots: list[np.ndarray]
+    roots: Any  # an array (n_found, p) per system
     n_iter: np.ndarray
     n_evaluations: int
     tol: float
@@ -43,7 +44,7 @@ class Roots:
     def message(self, i: int) -> str:
         """Return the sentence about one system."""
         size = self.x.shape[1]
-        facts = {"largest": np.abs(self.residual[i]).max(), "rank": self.rank[i], "n_unknowns": size}
+        facts = {"largest": self.largest[i], "rank": self.rank[i], "n_unknowns": size}
         text = MESSAGES[f"system_{self.status[i]}"]
         if self.status[i] == "solved" and self.rank[i] < size:
             text += MESSAGES["system_not_unique"]
@@ -82,13 +83,15 @@ def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, rep
         found = _search(equations, starts, tol, max_iter, random_state, report)
     x, status, roots, n_iter = found
     residual, jacobian = equations.evaluate(x)
-    solved = np.isfinite(residual).all(1) & (np.abs(residual).max(1) <= tol)
+    largest = np.abs(residual).max(1)
+    solved = np.isfinite(largest) & (largest <= tol)
     with np.errstate(over="ignore", invalid="ignore"):
         rank, null_space = _ranks(x, residual, jacobian)
     status = np.where(solved & (status != "minimum_norm"), "solved", status)
     return Roots(
-        x, residual, jacobian, status, solved, rank, null_space, roots, n_iter, equations.n_evaluations, tol, max_iter
-    )
+        x, residual, largest, jacobian, status, solved, rank, null_space, roots, n_iter, equations.n_evaluations, tol,
+        max_iter,
+    )  # fmt: skip
 
 
 def draw_starts(x0, lower, upper, n_starts, random_state):
@@ -106,10 +109,12 @@ def draw_starts(x0, lower, upper, n_starts, random_state):
 def _solve_linear(equations, x, tol, random_state):
     """Return the least-norm least-squares solutions if every system is linear and they obey the bounds, else None."""
     lower, upper = equations.data.lower, equations.data.upper
-    for part in (slice(0, 8), slice(None)):  # a few systems tell most nonlinear ones
-        residual, jacobian = equations.evaluate(x[part], part)
-        if not _is_linear(equations, x[part], residual, jacobian, part, random_state):
+    index = np.arange(len(x))
+    for part in (index[:8], index):  # a few systems tell most nonlinear ones
+        linear = _linearization(equations, x[part], part, random_state)
+        if linear is None:
             return None
+    residual, jacobian = linear
     offset = residual - np.einsum("bmp,bp->bm", jacobian, x)
     scale = np.sqrt((jacobian**2).sum(2, keepdims=True))  # rows in one unit, so that rank means what it should
     scale = np.where(scale > 0, scale, 1.0)
@@ -126,25 +131,26 @@ def _solve_linear(equations, x, tol, random_state):
             return None
     wide = np.linalg.matrix_rank(jacobian / scale) < x.shape[1]
     status = np.where(inconsistent, "least_squares", np.where(wide, "minimum_norm", "solved"))
-    return solution, status, [s[None] for s in solution], np.zeros(len(x), int)
+    return solution, status, solution[:, None], np.zeros(len(x), int)
 
 
-def _is_linear(equations, x, residual, jacobian, part, random_state):
-    """Return whether the systems have the same Jacobian at random points, and values to match."""
-    if not (np.isfinite(residual).all() and np.isfinite(jacobian).all()):
-        return False
+def _linearization(equations, x, index, random_state):
+    """Return residuals and Jacobians if they show that the systems are linear, else None."""
     lower, upper = equations.data.lower, equations.data.upper
-    for reach in (1.0, 30.0):
-        other = np.clip(x + reach * random_state.normal(size=x.shape) * (1.0 + np.abs(x)), lower, upper)
-        there, slopes = equations.evaluate(other, part)
-        size = np.abs(jacobian).max((1, 2), keepdims=True)
-        if not (np.abs(slopes - jacobian) <= 64 * _EPS * size).all():
-            return False
+    reach = np.array([0.0, 1.0, 30.0])[:, None, None]
+    points = np.clip(x + reach * random_state.normal(size=(3, *x.shape)) * (1.0 + np.abs(x)), lower, upper)
+    found = equations.evaluate(points.reshape(-1, x.shape[1]), np.tile(index, 3))
+    if not all(np.isfinite(part).all() for part in found):
+        return None
+    (residual, *there), (jacobian, *slopes) = (part.reshape(3, len(x), *part.shape[1:]) for part in found)
+    size = np.abs(jacobian).max((1, 2), keepdims=True)
+    for other, value, slope in zip(points[1:], there, slopes, strict=True):
         step = np.einsum("bmp,bp->bm", jacobian, other - x)
         noise = 1e-12 * (np.abs(jacobian).sum((1, 2)) * np.abs(other).max(1) + np.abs(residual).max(1) + 1.0)
-        if not (np.abs(there - residual - step) <= noise[:, None]).all():
-            return False
-    return True
+        close = np.abs(value - residual - step) <= noise[:, None]
+        if not (close.all() and (np.abs(slope - jacobian) <= 64 * _EPS * size).all()):
+            return None
+    return residual, jacobian
 
 
 def _search(equations, starts, tol, max_iter, random_state, report):
@@ -201,7 +207,7 @@ def _distinct(tried, n_systems, tol):
     order = np.argsort(owner[solved], kind="stable")
     x, counts = x[solved][order], np.bincount(owner[solved], minlength=n_systems)
     if (counts == 1).all():
-        return list(x[:, None])
+        return x[:, None]
     ends = np.cumsum(counts).tolist()
     groups = (x[start:end] for start, end in zip([0, *ends], ends, strict=False))
     return [group if len(group) < 2 else _without_repeats(group) for group in groups]
@@ -226,7 +232,7 @@ def _ranks(x, residual, jacobian):
     null_space = [np.zeros((size, 0))] * n_systems
     usable = np.isfinite(jacobian).all((1, 2))
     rank[~usable] = 0
-    norms = np.sqrt((jacobian**2).sum(1))
+    norms = np.sqrt(np.einsum("bmp,bmp->bp", jacobian, jacobian))
     norms = np.where(norms > 0, norms, 1.0)
     scaled = np.where(usable[:, None, None], jacobian / norms[:, None, :], 0.0)
     sure = surely_full_rank(scaled.transpose(0, 2, 1) @ scaled) & (n_systems > 1)

@@ -6,9 +6,10 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 from sklearn.utils import check_random_state
 
-from gradfit._named_values import bounds_of, check_count, check_inside, check_positive, start_of
+from gradfit._named_values import bounds_of, check_inside, start_of
 from gradfit._residuals import OneByOne, probe
 from gradfit._root_finding import Equations, draw_starts, find_roots
+from gradfit._settings import COUNT, POSITIVE, check_settings
 from gradfit._tensorflow import tf
 from gradfit._user_function import traced
 from gradfit.devices import on_device
@@ -47,9 +48,8 @@ def solve_system(
     """
     if not callable(fun):
         raise ValueError(f"solve_system: fun={fun!r} is not a function; EquationSystem takes strings.")
-    check_count("solve_system", "n_starts", n_starts)
-    check_count("solve_system", "max_iter", max_iter)
-    check_positive("solve_system", "tol", tol)
+    settings = {"n_starts": n_starts, "max_iter": max_iter, "tol": tol, "random_state": random_state}
+    check_settings("solve_system", settings, max_iter=COUNT, tol=POSITIVE)
     names = tuple(f"x[{k}]" for k in range(np.size(x0)))
     start = start_of(np.atleast_1d(x0), names, "x0")
     lower, upper = bounds_of(bounds, names)
@@ -77,7 +77,7 @@ def solve_system(
         nit=int(found.n_iter[0]),
         nfev=found.n_evaluations,
         njev=found.n_evaluations,
-        residual_norm=float(np.abs(found.residual[0]).max()),
+        residual_norm=float(found.largest[0]),
         rank=int(found.rank[0]),
         unique=bool(found.solved[0] and found.rank[0] == size),
         null_space=found.null_space[0],

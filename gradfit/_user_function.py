@@ -155,13 +155,3 @@ def as_tensors(who: str, x):
     if isinstance(x, tuple):
         return tuple(as_tensor(who, part, f"x[{i}]") for i, part in enumerate(x))
     return as_tensor(who, x)
-
-
-def is_integer(value, least: int) -> bool:
-    """Return whether a setting is an integer of at least this size."""
-    return bool(isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least)
-
-
-def is_number(value) -> bool:
-    """Return whether a setting is a finite real number."""
-    return bool(isinstance(value, (int, float, np.integer, np.floating)) and np.isfinite(value))

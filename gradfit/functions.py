@@ -8,8 +8,9 @@ import numpy as np
 
 from gradfit import _autodiff
 from gradfit._minimize import minimize
+from gradfit._settings import POSITIVE, check_settings
 from gradfit._tensorflow import tf
-from gradfit._user_function import UserFunction, as_tensor, as_tensors, is_integer, is_number
+from gradfit._user_function import UserFunction, as_tensor, as_tensors
 
 __all__ = ["GradientCheck", "check_gradient", "derivative", "gradient", "hessian", "jacobian", "minimize"]
 
@@ -40,8 +41,7 @@ def derivative(fun, x, order=1):
     >>> derivative(lambda x: x**3, [2.0, 3.0], order=2)
     array([12., 18.])
     """
-    if not is_integer(order, 1):
-        raise ValueError(f"derivative: order={order!r} is not allowed; it must be an integer >= 1.")
+    check_settings("derivative", {"order": order})
     function = UserFunction("derivative", fun, as_tensor("derivative", x))
     x, value = function.x, function.differentiated(lambda call, x: call(x))
     if value.shape != x.shape:
@@ -190,8 +190,7 @@ def check_gradient(fun, x, *, rtol=1e-6) -> GradientCheck:
     >>> check_gradient(lambda x: x[0] ** 2 * x[1], [3.0, 2.0]).ok
     True
     """
-    if not (is_number(rtol) and rtol > 0):
-        raise ValueError(f"check_gradient: rtol={rtol!r} is not allowed; it must be a number > 0.")
+    check_settings("check_gradient", {"rtol": rtol}, rtol=POSITIVE)
     x = tf.cast(as_tensor("check_gradient", x), tf.float64)
     function = UserFunction("check_gradient", fun, x)
     value, analytic = function.differentiated(_autodiff.jacobian)

@@ -600,10 +600,10 @@ def test_callback_sees_every_iteration_and_stops(solver):
         ("callback=3", {"callback": 3}),
         ("bounds=3", {"bounds": 3}),
         ("bounds=[(0, 2)]", {"bounds": [(0, 2)]}),
-        ("bounds[1]=(2.0, 0.0) is not a pair", {"bounds": [(0, 2), (2, 0)]}),
-        ("bounds[0]=(nan, 2.0) is not a pair", {"bounds": [(np.nan, 2), (0, 2)]}),
-        ("bounds[1]=(5.0, 6.0) leaves the start outside", {"bounds": [(0, 2), (5, 6)]}),
-        ("bounds[0]=(3.0, inf) leaves the start outside", {"bounds": so.Bounds(3, np.inf)}),
+        ("bounds for 'x0[1]' is (2, 0); low must not exceed", {"bounds": [(0, 2), (2, 0)]}),
+        ("bounds for 'x0[0]' is (nan, 2); low must not exceed", {"bounds": [(np.nan, 2), (0, 2)]}),
+        ("starts 'x0[1]' at 2, outside its bounds [5, 6]", {"bounds": [(0, 2), (5, 6)]}),
+        ("starts 'x0[0]' at 1, outside its bounds [3, inf]", {"bounds": so.Bounds(3, np.inf)}),
     ],
 )
 def test_wrong_settings_are_refused(named, options):

@@ -250,7 +250,7 @@ def test_formula_that_misses_the_frames_columns(data):
         ({"model": FORMULA, "p0": {"b": 1}}, "names 'b'"),
         ({"model": FORMULA, "p0": [1, np.nan, 1]}, "not finite for 'tau'"),
         ({"model": FORMULA, "p0": [1, 1, 1], "bounds": {"tau": (2, 3)}}, "starts 'tau' at 1"),
-        ({"model": FORMULA, "bounds": {"tau": (3, 2)}}, "low must be less"),
+        ({"model": FORMULA, "bounds": {"tau": (3, 2)}}, "low must not exceed"),
         ({"model": FORMULA, "loss": "hinge"}, "loss='hinge'"),
         ({"model": FORMULA, "n_starts": 0}, "n_starts=0"),
         ({"model": FORMULA, "tol": 2.0}, "tol=2.0"),

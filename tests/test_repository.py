@@ -31,6 +31,7 @@ LAYERS = [
         "expressions",
         "_uncertainty",
         "_user_function",
+        "_settings",
     },
     {
         "_loop",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -17,14 +16,13 @@ from gradfit._objective import Objective
 from gradfit._penalty import ElasticNet, stationarity
 from gradfit._rows import ArrayRows
 from gradfit._scaling import Scaling
+from gradfit._settings import check_settings
 from gradfit.devices import on_device
 from gradfit.estimators._progress import ProgressPrinter
 from gradfit.solvers import Exact, Newton
 from gradfit.solvers._choose import get_solver, stages
 from gradfit.solvers._exact import mark_deficient
 from gradfit.solvers._held_out import HeldOut
-
-_BOOLEAN = ((bool, np.bool_), lambda v: True, "a bool")
 
 
 class LinearModel(BaseEstimator, ABC):
@@ -60,37 +58,13 @@ class LinearModel(BaseEstimator, ABC):
         return coef, intercept
 
     def _fit(self, X, y, sample_weight, coef_init, intercept_init):
-        self._check_parameters()
+        check_settings(type(self).__name__, self.get_params(deep=False))
         rows = self._wrap(X, y, sample_weight)
         with on_device(self.device) as device:
             rows = rows.standardized(self._scaling(rows))
             objective = self._compose(rows)
             coef, intercept, results = self._minimize(objective, coef_init, intercept_init)
         return self._publish(objective, coef, intercept, results, device)
-
-    def _check_parameters(self) -> None:
-        checks: dict[str, tuple] = {
-            "alpha": (Real, lambda v: v >= 0 and np.isfinite(v), "a number >= 0"),
-            "C": (Real, lambda v: v > 0, "a number > 0 (np.inf: no penalty)"),
-            "l1_ratio": (Real, lambda v: 0 <= v <= 1, "a number in [0, 1]"),
-            "degree": (Integral, lambda v: v >= 1, "an integer >= 1"),
-            "tol": (Real, lambda v: v >= 0, "a number >= 0 (0 switches the stop rule off)"),
-            **dict.fromkeys(("fit_intercept", "standardize", "warm_start", "record_path"), _BOOLEAN),
-            "verbose": (Integral, lambda v: v >= 0, "an integer >= 0"),
-            "interaction_only": _BOOLEAN,
-            "max_iter": ((Integral, type(None)), lambda v: v is None or v >= 1, "None or an integer >= 1"),
-        }
-        for name, (kind, is_valid, allowed) in checks.items():
-            value = getattr(self, name, None)
-            if hasattr(self, name) and not (isinstance(value, kind) and is_valid(value)):
-                raise ValueError(f"{type(self).__name__}: {name}={value!r} is not allowed; it must be {allowed}.")
-        try:
-            check_random_state(self.random_state)
-        except ValueError as error:
-            raise ValueError(
-                f"{type(self).__name__}: random_state={self.random_state!r} is not allowed; it must be None, an int or "
-                "a RandomState."
-            ) from error
 
     def _wrap(self, X, y, sample_weight, reset=True):
         """Validate, encode and wrap the rows."""

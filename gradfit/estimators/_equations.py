@@ -11,10 +11,11 @@ from sklearn.metrics import pairwise_distances_argmin, r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from gradfit._named_values import bounds_of, check_count, check_inside, check_positive, start_of
+from gradfit._named_values import bounds_of, check_inside, start_of
 from gradfit._residuals import OneByOne, probe
 from gradfit._result import warn
 from gradfit._root_finding import Equations, Roots, draw_starts, find_roots
+from gradfit._settings import COUNT, POSITIVE, check_settings
 from gradfit._tensorflow import tf
 from gradfit._user_function import traced
 from gradfit.devices import on_device
@@ -75,7 +76,7 @@ class EquationSystem(BaseEstimator):
         Whether the solution is locally unique: solved, and of full column rank.
     null_space_ : ndarray of shape (n_unknowns, n_unknowns - rank), or list of them
         Directions in which the residuals do not change to first order.
-    roots_ : ndarray of shape (n_found, n_unknowns), or list of them
+    roots_ : ndarray of shape (n_found, n_unknowns), or a sequence of them
         The distinct solutions found from all starts, which need not be all there are.
     n_iter_ : int or ndarray
 
@@ -181,9 +182,7 @@ class EquationSystem(BaseEstimator):
         return float(np.mean(np.abs(found.residual) <= self.tol))
 
     def _check_settings(self):
-        check_count("EquationSystem", "n_starts", self.n_starts)
-        check_count("EquationSystem", "max_iter", self.max_iter)
-        check_positive("EquationSystem", "tol", self.tol)
+        check_settings("EquationSystem", self.get_params(deep=False), max_iter=COUNT, tol=POSITIVE)
         if not callable(self.equations):
             given = self.equations
             if isinstance(given, str) or not len(given) or not all(isinstance(text, str) for text in given):
@@ -285,10 +284,9 @@ class EquationSystem(BaseEstimator):
         self.solution_, self.residual_ = one(found.x), one(found.residual)
         columns = found.x.T if rows is not None else found.x[0].tolist()
         self.solution_dict_ = dict(zip(self.unknown_names_, columns, strict=True))
-        norm = np.abs(found.residual).max(axis=1)
         stationary = found.solved | np.isin(found.status, ("stationary", "least_squares"))
         full = found.solved & (found.rank == found.x.shape[1])
-        self.residual_norm_ = norm if rows is not None else float(norm[0])
+        self.residual_norm_ = found.largest if rows is not None else float(found.largest[0])
         self.solved_, self.converged_, self.unique_ = (
             part if rows is not None else bool(part[0]) for part in (found.solved, stationary, full)
         )

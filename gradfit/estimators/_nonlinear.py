@@ -12,9 +12,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gradfit import _autodiff, losses
 from gradfit._block_sums import form_of
 from gradfit._curve_fit import Curves, Fit, fit_curves
-from gradfit._named_values import bounds_of, check_count, check_inside, check_positive, start_of
+from gradfit._named_values import bounds_of, check_inside, start_of
 from gradfit._residuals import OneByOne, probe
 from gradfit._result import CONVERGED_STATUSES, curve_message, warn
+from gradfit._settings import COUNT, FRACTION, check_settings
 from gradfit._tensorflow import tf
 from gradfit._uncertainty import correlations
 from gradfit._user_function import traced
@@ -197,9 +198,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return values[0] if self.coef_.ndim == 1 else values.T
 
     def _check_settings(self):
-        check_count("NonlinearRegression", "n_starts", self.n_starts)
-        check_count("NonlinearRegression", "max_iter", self.max_iter)
-        check_positive("NonlinearRegression", "tol", self.tol, below=1.0)
+        check_settings("NonlinearRegression", self.get_params(deep=False), max_iter=COUNT, tol=FRACTION)
         if not (isinstance(self.model, str) or callable(self.model)):
             raise ValueError(f"NonlinearRegression: model={self.model!r} is neither a formula nor a function.")
 

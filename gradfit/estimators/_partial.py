@@ -11,6 +11,7 @@ from sklearn.base import clone
 from gradfit._objective import Objective
 from gradfit._rows import ArrayRows
 from gradfit._scaling import Scaling
+from gradfit._settings import check_settings
 from gradfit.devices import on_device
 from gradfit.estimators._base import LinearModel
 from gradfit.solvers import Exact, GradientDescent
@@ -37,7 +38,7 @@ class PartialFit(LinearModel):
         self.__dict__.pop("_chunks", None)
 
     def _partial_fit(self, X, y, sample_weight):
-        self._check_parameters()
+        check_settings(type(self).__name__, self.get_params(deep=False))
         chunks = getattr(self, "_chunks", None)
         rows = self._wrap(X, y, sample_weight, reset=chunks is None)
         with on_device(self.device) as device:

@@ -13,6 +13,7 @@ import numpy as np
 
 from gradfit._block_sums import Form
 from gradfit._objective import Objective
+from gradfit._settings import check_settings
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import Iteration, Solver
 
@@ -91,20 +92,7 @@ class GradientDescent(Solver):
         rate = self.learning_rate
         if isinstance(rate, (int, float)) and not (np.isfinite(rate) and rate > 0):
             raise ValueError(f"GradientDescent: learning_rate={rate!r} is not allowed; it must be a positive number.")
-        if self.batch_size is not None and not (
-            isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1
-        ):
-            raise ValueError(
-                f"GradientDescent: batch_size={self.batch_size!r} is not allowed; it must be None or >= 1."
-            )
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"GradientDescent: validation_fraction={self.validation_fraction!r} is not allowed; take it in (0, 1)."
-            )
-        if self.n_iter_no_change < 1:
-            raise ValueError(
-                f"GradientDescent: n_iter_no_change={self.n_iter_no_change!r} is not allowed; it must be >= 1."
-            )
+        check_settings("GradientDescent", self.get_params(deep=False))
         self._settings()
 
     def _settings(self):

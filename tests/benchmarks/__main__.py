@@ -1,153 +1,99 @@
-"""Run the cases named on the command line, or all."""
+"""Run the cases: each in a process of its own, so that its first fit is the first one."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
 import platform
-import statistics
+import subprocess
 import sys
-import time
+import tempfile
 import warnings
-from functools import partial
+from pathlib import Path
 
 import numpy as np
-from scipy.special import expit, softmax
-from sklearn import linear_model
-from sklearn.datasets import load_breast_cancer
-from sklearn.model_selection import GridSearchCV
 
-from gradfit import LinearRegression, LogisticRegression
-from gradfit.solvers import GradientDescent
-from tests.benchmarks import batches
+from tests.benchmarks import batches, classifications, growth, memory, plots, regressions, small
+from tests.benchmarks.timing import ROUNDS, compare, lines_of
 
-REPEATS = 5
+CASES = regressions.CASES | classifications.CASES | small.CASES | batches.CASES
+REPORTS = ("first_fits", "memory", "growth")
 
 
-def correlated(rng, n_rows, n_features, decay=0.9):
-    """Normal features in float32, each correlated with the last one and in a unit of its own, as measured ones are."""
-    X = rng.standard_normal((n_rows, n_features), dtype=np.float32)
-    for j in range(1, n_features):
-        X[:, j] = decay * X[:, j - 1] + np.sqrt(1 - decay**2) * X[:, j]
-    return X, (10 ** rng.uniform(-1, 1, n_features)).astype(np.float32)
-
-
-def least_squares(rng):
-    """1,000,000 x 20, float32."""
-    X = rng.standard_normal((1_000_000, 20), dtype=np.float32)
-    y = (X @ rng.standard_normal(20) + rng.standard_normal(len(X))).astype(np.float32)
-
-    def gradient(model):
-        residual = X @ model.coef_.astype(np.float64) + float(model.intercept_) - y
-        return max(np.abs(residual @ X).max(), abs(residual.sum())) / len(X)
-
-    peers = {"LinearRegression": linear_model.LinearRegression(), "Ridge": linear_model.Ridge(alpha=1e-6)}
-    compare(least_squares, lambda m: m.fit(X, y), LinearRegression(), peers, gradient)
-
-
-def classes_gradient(X, y, model):
-    """Largest gradient component of the mean log-loss plus the penalty at C=1."""
-    coef = model.coef_.astype(np.float64)
-    raw = X @ coef.T + model.intercept_
-    error = (expit(raw) if raw.shape[1] == 1 else softmax(raw, axis=1)) / len(X)
-    if raw.shape[1] == 1:
-        error[:, 0] -= y / len(X)
+def main() -> None:
+    """Print the machine and run what is asked for."""
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, two rounds")
+    parser.add_argument("--only", metavar="NAME", action="append", choices=[*CASES, *REPORTS], help="may be repeated")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--plot", metavar="DIR", help="draw the pictures there")
+    options = parser.parse_args()
+    names = options.only or [*CASES, *REPORTS]
+    results = {"machine": machine(), "cases": []}
+    if len(names) == 1:
+        run(names[0], options.quick, results)
     else:
-        error[np.arange(len(X)), y] -= 1 / len(X)
-    return max(np.abs(error.T @ X + coef / len(X)).max(), np.abs(error.sum(axis=0)).max())
+        print(results["machine"], flush=True)
+        for name in names:
+            _run_apart(name, options.quick, results)
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1))
+    if options.plot:
+        print(*plots.draw(results, options.plot), sep="\n")
 
 
-def binary_logistic(rng):
-    """400,000 x 50, float32."""
-    X, unit = correlated(rng, 400_000, 50)
-    y = (rng.random(len(X)) < expit(X @ rng.standard_normal(50) * 0.3 + 0.5)).astype(int)
-    X *= unit
-    peers = {
-        "lbfgs": linear_model.LogisticRegression(),
-        "newton-cholesky": linear_model.LogisticRegression(solver="newton-cholesky"),
-    }
-    compare(binary_logistic, lambda m: m.fit(X, y), LogisticRegression(), peers, lambda m: classes_gradient(X, y, m))
+def machine() -> str:
+    """Return processor, cores and versions."""
+    from importlib.metadata import version
+
+    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "scikit-learn", "numpy", "scipy"))
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, {packages}"
 
 
-def ten_classes(rng):
-    """50,000 x 200, float32."""
-    X, unit = correlated(rng, 50_000, 200)
-    probability = softmax(X @ rng.standard_normal((200, 10)) * 0.2, axis=1)
-    y = (probability.cumsum(axis=1) > rng.random((len(X), 1))).argmax(axis=1)
-    X *= unit
-    peers = {"lbfgs": linear_model.LogisticRegression()}
-    compare(ten_classes, lambda m: m.fit(X, y), LogisticRegression(), peers, lambda m: classes_gradient(X, y, m))
-
-
-def grid_search(rng):
-    """Breast cancer, 10 values of C, 5 folds; quality: one minus the best accuracy."""
-    X, y = load_breast_cancer(return_X_y=True)
-    grid = {"C": np.logspace(-3, 3, 10)}
-    peers = {"LogisticRegression": GridSearchCV(linear_model.LogisticRegression(), grid, cv=5)}
-    ours = GridSearchCV(LogisticRegression(), grid, cv=5)
-    compare(grid_search, lambda m: m.fit(X, y), ours, peers, lambda m: 1 - m.best_score_)
-
-
-def adam_steps(rng):
-    """1,000 Adam steps on 100 x 1 against the tutorials' eager loop; quality: distance to the true slope."""
-    x = rng.standard_normal((100, 1)).astype(np.float32)
-    y = 2 * x[:, 0] + 1
-    ours = LinearRegression(solver=GradientDescent("adam", learning_rate=0.01), max_iter=1000, tol=0, standardize=False)
-    compare(adam_steps, lambda m: m.fit(x, y), ours, {"eager loop": EagerAdam()}, lambda m: abs(m.coef_[0] - 2))
-
-
-class EagerAdam:
-    """A tape and a Keras optimizer in a Python loop."""
-
-    def fit(self, x, y):
-        """Make 1,000 steps from zero."""
-        import keras
+def run(name: str, quick: bool, results: dict) -> None:
+    """Run one case or report in this process, print it and add it to the results."""
+    warnings.simplefilter("ignore")  # scikit-learn stops at its iteration limit in some cases; the quality shows it
+    scale, rounds = (0.1, 2) if quick else (1.0, ROUNDS)
+    rng = np.random.default_rng(0)
+    if name in CASES:
         import tensorflow as tf
 
-        w, b, optimizer = tf.Variable([[0.0]]), tf.Variable([0.0]), keras.optimizers.Adam(0.01)
-        x, y = tf.constant(x), tf.constant(y[:, None])
-        for _ in range(1000):
-            with tf.GradientTape() as tape:
-                loss = 0.5 * tf.reduce_mean((x @ w + b - y) ** 2)
-            optimizer.apply_gradients(zip(tape.gradient(loss, [w, b]), [w, b], strict=True))
-        self.coef_ = w.numpy().ravel()
-        return self
+        tf.constant(0.0)  # the first fit is timed without the import
+        case = CASES[name]
+        result = compare(name, case(rng, scale), np.random.default_rng(), rounds)
+        print(f"\n{name}: {case.__doc__}", *lines_of(result), sep="\n", flush=True)
+        results["cases"].append(result)
+    elif name == "first_fits":
+        results[name] = small.first_fits(rounds)
+        lines = (f"  {estimator:22} {seconds:7.3f} s" for estimator, seconds in results[name].items())
+        print("\nfirst_fits: the first fit of a process that has imported TensorFlow, 100 x 5.", *lines, sep="\n")
+    elif name == "memory":
+        results[name] = memory.all_measurements(scale)
+        lines = (
+            f"  {what:26} input {row['input'] / 1e6:7.0f} MB, peak above it {row['peak'] / 1e6:7.0f} MB = "
+            f"{row['ratio']:.2f} x input, {row['seconds']:.2f} s"
+            for what, row in results[name].items()
+        )
+        print("\nmemory: peak memory of a fit, above what the process held before.", *lines, sep="\n")
+    else:
+        results[name] = growth.grow(rng, scale)
+        lines = (
+            f"  {what:26} n = {row['sizes']}: {', '.join(f'{s:.4f}' for s in row['seconds'])} s, "
+            f"n^{row['exponent']:.2f} (last step n^{row['last_exponent']:.2f})"
+            for what, row in results[name].items()
+        )
+        print("\ngrowth: seconds of later fits.", *lines, sep="\n")
 
 
-def compare(case, fit, ours, peers, quality):
-    """Time everything in turn and print a line each."""
-    print(f"\n{case.__name__}: {case.__doc__.splitlines()[0]}")
-    times: dict[str, list[float]] = {}
-    reached = {}
-    for turn in range(REPEATS + 1):
-        for name, model in {"gradfit": ours, **peers}.items():
-            began = time.perf_counter()
-            fitted = fit(model)
-            times.setdefault(name, []).append(time.perf_counter() - began)
-            if turn == 0:
-                reached[name] = quality(fitted)
-    median = {name: statistics.median(taken[1:]) for name, taken in times.items()}
-    for name, taken in times.items():
-        ratio = "" if name == "gradfit" else f"{median[name] / median['gradfit']:7.2f} x gradfit's"
-        spread = f"{min(taken[1:]):.4f} to {max(taken[1:]):.4f}"
-        print(f"  {name:20} first {taken[0]:8.4f} s  later {median[name]:8.4f} s ({spread})  "
-              f"quality {reached[name]:.1e} {ratio}")  # fmt: skip
-    if hasattr(ours, "n_passes_"):
-        print(f"  gradfit: {ours.message_} {ours.n_passes_:g} passes over the rows.")
-
-
-CASES = {case.__name__: case for case in (least_squares, binary_logistic, ten_classes, grid_search, adam_steps)}
-CASES |= {case.__name__: partial(case, compare=compare) for case in batches.CASES}
-
-
-def main():
-    """Print the machine and run the cases."""
-    import sklearn
-    import tensorflow as tf
-
-    warnings.simplefilter("ignore")  # scikit-learn stops at its iteration limit in some cases; the quality shows it
-    versions = f"TensorFlow {tf.__version__}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}"
-    print(f"{platform.machine()}, Python {platform.python_version()}, {versions}")
-    for name in sys.argv[1:] or CASES:
-        CASES[name](np.random.default_rng(0))
+def _run_apart(name, quick, results) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found.json"
+        command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks", "--only", name, "--json", str(found)]
+        subprocess.run(command + ["--quick"] * quick, check=True)
+        part = json.loads(found.read_text())
+    results["cases"] += part.pop("cases")
+    results.update({key: value for key, value in part.items() if key in REPORTS})
 
 
 if __name__ == "__main__":
