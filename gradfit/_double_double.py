@@ -150,6 +150,16 @@ def solve_factored(factor, pivots, right):
     return solution
 
 
+def dot(matrix, x):
+    """Return the product of a pair of matrices (p, p) and one of (p, t)."""
+    terms = multiply(tuple(part[:, :, None] for part in matrix), tuple(part[None] for part in x))
+    while (count := terms[0].shape[1]) > 1:
+        half = count // 2
+        total = add(*(tuple(part[:, half * i : half * (i + 1)] for part in terms) for i in range(2)))
+        terms = tuple(np.concatenate([s, part[:, 2 * half :]], axis=1) for s, part in zip(total, terms, strict=True))
+    return tuple(part[:, 0] for part in terms)
+
+
 def outer(x, y):
     """Return the outer product of two pairs of vectors."""
     return multiply(tuple(part[:, None] for part in x), tuple(part[None, :] for part in y))

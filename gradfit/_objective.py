@@ -7,6 +7,7 @@ then its intercept. ``F(theta) = sum w l(y, raw) / sum w + sum(l2 theta^2) / 2 +
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,9 +181,7 @@ class Objective:
 
     def curvature_of_quadratic(self) -> float:
         """Return c of a quadratic loss ``c (y - raw)^2 / 2``, from the tape."""
-        one = tf.ones([1], tf.float64)
-        loss = self.form.loss(self.tensor_numbers().loss, tf.float64)
-        return float(_autodiff.curvature(loss, one, tf.zeros_like(one))[2][0])
+        return _curvature(self.form, tuple(self.numbers.loss.tolist()))
 
     def noise(self, value):
         """Return by how much rounding may change the value; differences below it say nothing."""
@@ -215,6 +214,13 @@ class Objective:
         weight = tf.cast(weight, tf.float64)[:, None]
         mean = tf.reduce_sum(weight * first**2, 0) / tf.maximum(tf.reduce_sum(weight), 1e-300)
         return tf.sqrt(tf.reduce_max(mean))
+
+
+@lru_cache
+def _curvature(form, numbers) -> float:
+    one = tf.ones([1], tf.float64)
+    loss = form.loss(tf.constant(numbers, tf.float64), tf.float64)
+    return float(_autodiff.curvature(loss, one, tf.zeros_like(one))[2][0])
 
 
 def _with_ridge(curvature, l2):

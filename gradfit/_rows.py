@@ -180,12 +180,6 @@ class ArrayRows(HostRows):
             merged.add(self.X[start : start + step], self.weight[start : start + step])
         return merged.mean, merged.variance
 
-    def standing_for(self, total_weight: float):
-        """Return the same rows as the summary of rows of this total weight."""
-        out = copy.copy(self)
-        out.total_weight = total_weight
-        return out
-
     def with_weight(self, weight):
         """Return the same rows with other weights."""
         return ArrayRows(self.X, self.y, weight, self.scaling)

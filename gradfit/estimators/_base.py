@@ -19,9 +19,9 @@ from gradfit._scaling import Scaling
 from gradfit._settings import check_settings
 from gradfit.devices import on_device
 from gradfit.estimators._progress import ProgressPrinter
-from gradfit.solvers import Exact, Newton
+from gradfit.solvers import Exact, GradientDescent, Newton
 from gradfit.solvers._choose import get_solver, stages
-from gradfit.solvers._exact import mark_deficient
+from gradfit.solvers._exact import equivalent_rows, mark_deficient
 from gradfit.solvers._held_out import HeldOut
 
 
@@ -125,7 +125,26 @@ class LinearModel(BaseEstimator, ABC):
         if isinstance(solver, Exact):
             coef, intercept, result = solver.solve(objective)
             return coef, intercept, [result]
+        plain = not (self.record_path or isinstance(solver, GradientDescent))
+        few = equivalent_rows(objective) if plain and objective.loss.quadratic else None
+        if few is not None:
+            return self._run_summary(solver, objective, few, objective.rows.total_weight, start)
         return self._run_targets(solver, objective, start)
+
+    def _run_summary(self, solver, objective, few, total_weight, start):
+        """Minimize a quadratic loss over few rows, less the means, that stand for rows of this total weight."""
+        x, y, mean = few
+        n, p = x.shape
+        size = np.sqrt(n / total_weight)
+        scaling = Scaling(np.zeros(p), objective.rows.scaling.scale)
+        rows = ArrayRows(size * x, size * y, np.full(n, total_weight / n)).standardized(scaling)
+        penalty = self._get_penalty(total_weight)
+        summary = Objective.compose(objective.loss, rows, penalty, fit_intercept=False)
+        coef, _, results = self._run_targets(solver, summary, None if start is None else start[:, :p])
+        for result in results:
+            result.gradient = np.pad(result.gradient, (0, int(self.fit_intercept)))
+            result.n_passes = 1.0
+        return coef, mean[p:] - coef @ mean[:p], results
 
     def _run_targets(self, solver, objective, start, memories=None, **limits):
         """Minimize for every target over the same rows."""
@@ -226,9 +245,8 @@ class LinearModel(BaseEstimator, ABC):
         penalty = self._get_penalty(objective.rows.total_weight)
         gradients = np.concatenate([np.reshape(r.gradient, (-1, objective.size // self._n_outputs())) for r in results])
         user = objective.rows.scaling.gradient_to_user(gradients, self.fit_intercept)
-        user[:, : coef.shape[1]] = stationarity(
-            coef, user[:, : coef.shape[1]], penalty.alpha * penalty.l1_ratio
-        ).numpy()
+        if penalty.alpha * penalty.l1_ratio > 0.0:
+            user[:, : coef.shape[1]] = stationarity(coef, user[:, : coef.shape[1]], penalty.alpha * penalty.l1_ratio)
         return float(np.abs(user).max(initial=0.0))
 
     def _validated(self, X):
@@ -250,6 +268,8 @@ def _padded(arrays):
 
 def _baseline(objective, n_outputs: int):
     """Return the linear predictor of the intercept-only fit, (n_outputs,), from a sample of the targets."""
+    if not objective.form.fit_intercept:
+        return np.zeros(n_outputs)
     y, weight = objective.rows.target_sample()
     known = objective.loss.baseline(y, weight, n_outputs)
     if known is not None:

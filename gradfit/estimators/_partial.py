@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from sklearn.base import clone
 
-from gradfit._objective import Objective
-from gradfit._rows import ArrayRows
 from gradfit._scaling import Scaling
 from gradfit._settings import check_settings
 from gradfit.devices import on_device
@@ -62,16 +59,8 @@ class PartialFit(LinearModel):
         if isinstance(solver, Exact):
             coef, intercept, result = solve_sums(objective, chunks.sums, chunks.total_weight)
             return coef, intercept, [result]
-        x, y, mean = chunks.sums.equivalent_rows(self.fit_intercept)
-        rows = ArrayRows(x, y, np.ones(len(x))).standing_for(chunks.total_weight)
-        ridge = self._get_penalty(chunks.total_weight)
-        variance = np.sum(x**2, axis=0) / chunks.total_weight
-        scaling = Scaling.from_moments(np.zeros(x.shape[1]), variance, False, ridge.alpha * (1.0 - ridge.l1_ratio))
-        summary = Objective.compose(objective.loss, rows.standardized(scaling), ridge, fit_intercept=False)
-        coef, _, results = self._run_targets(solver, summary, None)
-        for result in results:
-            result.gradient = np.pad(result.gradient, (0, int(self.fit_intercept)))
-        return coef, mean[x.shape[1] :] - coef @ mean[: x.shape[1]], results
+        few = chunks.sums.equivalent_rows(self.fit_intercept)
+        return self._run_summary(solver, objective, few, chunks.total_weight, None)
 
     def _descend(self, chunks, objective):
         solver = clone(self.solver) if isinstance(self.solver, GradientDescent) else GradientDescent()

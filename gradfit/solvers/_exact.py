@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack, lstsq
+from scipy.linalg import lapack, lstsq, solve_triangular
 from sklearn.base import BaseEstimator
 
 from gradfit import _double_double as dd
@@ -15,7 +15,9 @@ from gradfit._scaling import CACHE_BYTES
 
 _TRUSTED_CONDITION = {"float64": 1e4, "float32": 1e2}
 _SMALL_WORK = 2e6  # n (p + 1)^2 below which twice the precision costs less than a compiled pass
+_REFINED_CONDITION, _REFINEMENTS = 1e8, 4  # each refinement gains 7 digits at least
 _LOOK_ROWS, _SINGULAR = 1_000, 1e-12
+_MAX_SUMMED, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
 _MAX_PRECISE = 400  # columns up to which a factorization in twice the precision is affordable
 
 
@@ -95,16 +97,34 @@ def _solve_semidefinite(matrix, right, used, eps):
     index = np.flatnonzero(used)
     power = np.ldexp(1.0, -np.frexp(np.sqrt(np.diagonal(matrix[0])[index]))[1])  # a power of 2 scales exactly
     scaled = tuple(part[np.ix_(index, index)] * power[:, None] * power for part in matrix)
-    factor, pivots = dd.cholesky(scaled, tolerance=len(index) * (4 * eps) ** 2)
-    solution = dd.solve_factored(factor, pivots, tuple(part[index] * power[:, None] for part in right))
+    scaled_right = tuple(part[index] * power[:, None] for part in right)
+    solution, rank = _solve_by_refinement(scaled, scaled_right), len(index)
+    if solution is None:
+        factor, pivots = dd.cholesky(scaled, tolerance=len(index) * (4 * eps) ** 2)
+        solution, rank = dd.solve_factored(factor, pivots, scaled_right), len(pivots)
     solution = tuple(part * power[:, None] for part in solution)
-    if len(pivots) < len(index):
+    if rank < len(index):
         smallest = _smallest_norm(factor[0], pivots, power, solution[0])
         solution = (smallest, np.zeros_like(smallest))
     out = tuple(np.zeros(right[0].shape) for _ in range(2))
     for full, part in zip(out, solution, strict=True):
         full[index] = part
-    return out, len(pivots)
+    return out, rank
+
+
+def _solve_by_refinement(matrix, right):
+    """Return the solution as a pair by refining a float64 one, or None where that has too few digits to begin with."""
+    if right[0].size * len(right[0]) > _SMALL_WORK:
+        return None
+    factor, scale = _factored(matrix[0], _REFINED_CONDITION)
+    if factor is None:
+        return None
+    solution = tuple(np.zeros_like(part) for part in right)
+    for _ in range(_REFINEMENTS):
+        rest = dd.subtract(right, dd.dot(matrix, solution))[0]
+        step = lapack.dpotrs(factor, rest / scale[:, None])[0] / scale[:, None]
+        solution = dd.add(solution, (step, np.zeros_like(step)))
+    return solution
 
 
 def _smallest_norm(factor, pivots, power, solution):
@@ -158,17 +178,52 @@ def _solve_in_float64(objective, trusted):
     rows = objective.rows
     matrix, right, start = (part / rows.total_weight for part in _float64_sums(objective))
     matrix[np.diag_indices_from(matrix)] += objective.numbers.l2
-    diagonal = np.diagonal(matrix)
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    scaled = matrix / np.outer(scale, scale)
-    factor, failed = lapack.dpotrf(scaled)
-    if failed or not lapack.dpocon(factor, np.abs(scaled).sum(axis=0).max())[0] * trusted > 1.0:
+    factor, scale = _factored(matrix, trusted)
+    if factor is None:
         return None
     theta = (lapack.dpotrs(factor, right / scale[:, None])[0] / scale[:, None]).T
     gradient = theta @ matrix - right.T
     value = start + 0.5 * np.sum(theta * (gradient - right.T), axis=1)
     coef, intercept = rows.scaling.to_user(theta, objective.form.fit_intercept)
     return coef, intercept, _result(gradient, value, rows.n_features, rows.n_features)
+
+
+def _factored(matrix, trusted):
+    """Return the upper Cholesky factor of the matrix scaled to a unit diagonal, or None, and the scale."""
+    diagonal = np.diagonal(matrix)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    scaled = matrix / np.outer(scale, scale)
+    norm = np.abs(scaled).sum(axis=0).max(initial=0.0)
+    factor, failed = lapack.dpotrf(scaled, overwrite_a=1)
+    is_trusted = not failed and lapack.dpocon(factor, norm)[0] * trusted > 1.0
+    return (factor if is_trusted else None), scale
+
+
+def equivalent_rows(objective):
+    """Return p + t rows and their targets with the sums of all rows less the means, and the means, (p + t,).
+
+    None where there are not many more rows than columns, or where float64 sums would cost digits.
+    """
+    rows, p = objective.rows, objective.rows.n_features
+    if not 0 < p <= _MAX_SUMMED or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
+        return None
+    if rows.n_rows * (p + 1.0) ** 2 <= _SMALL_WORK:
+        return None
+    matrix, right, start = (part / objective.curvature_of_quadratic() for part in _float64_sums(objective))
+    mean = np.zeros(p + right.shape[1])
+    if objective.form.fit_intercept:
+        edges, total = np.concatenate([matrix[-1, :p], right[-1]]), matrix[-1, -1]
+        mean = edges / total
+        matrix, right = matrix[:p, :p] - np.outer(edges[:p], mean[:p]), right[:p] - np.outer(edges[:p], mean[p:])
+        start = start - 0.5 * edges[p:] * mean[p:]
+    factor, scale = _factored(matrix, _TRUSTED_CONDITION[rows.dtype.name])
+    if factor is None:
+        return None
+    y = solve_triangular(factor, right / scale[:, None], trans="T")
+    rest = np.sqrt(np.maximum(2.0 * start - np.sum(y**2, axis=0), 0.0))
+    x = np.vstack([np.triu(factor) * (scale * rows.scaling.scale), np.zeros((len(rest), p))])
+    mean[:p] = rows.scaling.shift + mean[:p] * rows.scaling.scale
+    return x, np.vstack([y, np.diag(rest)]), mean
 
 
 def _float64_sums(objective):
@@ -203,8 +258,8 @@ def _float64_sums(objective):
 
 
 def _shifted(x, shift):
-    """Yield blocks of x that fit the cache, less `shift`, with the rows they are."""
-    step = max(64, CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
+    """Yield blocks of x that fit the cache, or are taller than wide, less `shift`, with the rows they are."""
+    step = max(64, 2 * x.shape[1], CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
     scratch = np.empty((min(step, len(x)), x.shape[1]), x.dtype) if shift.any() else None
     for start in range(0, len(x), step):
         part = slice(start, start + step)

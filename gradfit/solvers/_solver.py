@@ -8,6 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from sklearn.base import BaseEstimator
 
+_TINY = 2_000
+
 
 class Start(NamedTuple):
     """Where an iteration starts, all tensors.
@@ -48,8 +50,8 @@ class Iteration(ABC):
         return True
 
     def is_serial(self, rows) -> bool:
-        """Return whether its operations are too many and too small to be shared out over threads."""
-        return False
+        """Return whether its operations are too small to be handed from thread to thread."""
+        return rows.n_rows * rows.n_features <= _TINY
 
     @abstractmethod
     def init(self, objective, start: Start):
