@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradfit._tensorflow import tf
 
-_FEW_ROWS = 8
+FEW_ROWS = 8
 
 
 def slope(loss, y, raw, weight=None):
@@ -52,7 +52,7 @@ def member_jacobians(function, theta):
 
 def _rows_of(tape, target, source, count):
     """Return ``d target / d source`` per member; few rows are cheaper to trace one by one."""
-    if count > _FEW_ROWS:
+    if count > FEW_ROWS:
         return tape.batch_jacobian(target, source, unconnected_gradients="zero")
     seeds = [tf.one_hot(tf.fill(tf.shape(target)[:1], k), count, dtype=target.dtype) for k in range(count)]
     rows = [tape.gradient(target, source, output_gradients=s, unconnected_gradients="zero") for s in seeds]
@@ -99,7 +99,7 @@ def value_gradient_and_hessian(fun, x):
 def _rows(tape, target, source):
     """Return ``d target / d source``, None where unconnected; few rows are cheaper one by one."""
     size = target.shape.num_elements()
-    if not 0 < (size or 0) <= _FEW_ROWS:
+    if not 0 < (size or 0) <= FEW_ROWS:
         return tape.jacobian(target, source)
     seeds = [tf.reshape(tf.one_hot(k, size, dtype=target.dtype), target.shape) for k in range(size)]
     rows = [_dense(tape.gradient(target, source, output_gradients=seed)) for seed in seeds]

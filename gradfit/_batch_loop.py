@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradfit._residuals import Data
+from gradfit._autodiff import FEW_ROWS
+from gradfit._compiled import CompiledLater
+from gradfit._residuals import Data, OneByOne
 from gradfit._result import RUNNING
 from gradfit._tensorflow import tf
 
 _CHUNK = 16
-_WORTH_XLA = 2_000  # members seen in one shape from which it is worth a compilation of its own, about 1 s
+_WORTH_XLA = 10_000  # members seen in one shape from which it is worth a compilation of its own, about 1 s
+_PATIENCE, _MANY = 20, 1_000  # iterations that run uncompiled, and members for which none does
 _CALL = 8  # members whose steps cost as much as a call
 
 
@@ -106,14 +109,19 @@ def _evaluation(problem, what, spec):
     def evaluate(data, theta):
         return getattr(problem, what)(theta, data)
 
-    return tf.function(evaluate, input_signature=spec, autograph=False).get_concrete_function()
+    return CompiledLater(evaluate, spec, patience=0 if _traces_itself(problem, spec[1]) else _PATIENCE // 2)
+
+
+def _traces_itself(problem, theta):
+    """Return whether uncompiled steps would trace a function each, for lack of operations on batches."""
+    return isinstance(problem.function, OneByOne) or theta.shape[1] > FEW_ROWS
 
 
 class _Program:
     """A compiled chunk for any number of members; a large batch whose shape comes again gets an XLA program."""
 
-    def __init__(self, chunk, spec):
-        self._any_shape = tf.function(chunk, input_signature=spec, autograph=False).get_concrete_function()
+    def __init__(self, chunk, spec, patience):
+        self._any_shape = CompiledLater(chunk, spec, patience)
         self._one_shape = tf.function(chunk, input_signature=spec, jit_compile=True, autograph=False)
         self._seen: Counter = Counter()
         self._compiles = True
@@ -127,7 +135,12 @@ class _Program:
                 return self._one_shape(*inputs)
             except tf.errors.OpError:  # the user's function holds an operation that XLA does not know
                 self._compiles = False
-        return self._any_shape(*inputs)
+        if len(inputs[1].status) >= _MANY:
+            self._any_shape.patience = 0
+        state = self._any_shape(*inputs)
+        if self._any_shape.patience > 0:
+            self._any_shape.patience -= int(tf.reduce_max(state.count - inputs[1].count))
+        return state
 
 
 @lru_cache(maxsize=32)
@@ -142,4 +155,4 @@ def _program(solver, problem, spec) -> _Program:
 
         return tf.while_loop(go_on, body, (tf.constant(0), state))[1]
 
-    return _Program(chunk, spec)
+    return _Program(chunk, spec, patience=0 if _traces_itself(problem, spec[1].theta) else _PATIENCE)

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradfit._compiled import CompiledLater
 from gradfit._result import CONVERGED, EARLY_STOPPED, NONFINITE, RUNNING, STALLED, SolveResult
 from gradfit._rows import relaxed_spec
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import Start
 
 CHUNK_SECONDS = 0.1
-_FIRST_CHUNK_BYTES = 2e9  # about 0.1 s of memory traffic
+_FIRST_CHUNK_BYTES = 1e10  # about 0.5 s of memory traffic: most fits need no other program to go on
+_PATIENCE, _UNCOMPILED_CHUNK = 20, 10
 _IDLE_LIMIT = 10
 
 
@@ -131,9 +133,13 @@ class _Runner:
         spec = relaxed_spec(inputs, sized)
         serial = self.iteration.is_serial(self.objective.rows) and "CPU" in self.resident.y.device
         kind: Any = type(self.objective)
-        program = _programs(kind)
+        program = _programs(kind)(self.objective.form, self.iteration, self.record, spec, serial)
+        if program.patience > 0:
+            inputs = (*inputs[:-1], tf.minimum(limit, _UNCOMPILED_CHUNK))
         with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR") if serial else nullcontext():
-            return program(self.objective.form, self.iteration, self.record, spec, serial)(*inputs)
+            progress, history = program(*inputs)
+        program.patience -= len(history[0])
+        return progress, history
 
     def _remember(self, history):
         values, errors, *path = (h.numpy() for h in history)
@@ -206,7 +212,7 @@ def _programs(kind):
 
 
 def _program(kind, form, solver, record, spec, serial):
-    """Return the compiled chunk: it begins a minimization (given a Start) or continues one (given a Progress).
+    """Return the chunk: it begins a minimization (given a Start) or continues one (given a Progress).
 
     A serial program has to be traced, and run, under the executor of one thread.
     """
@@ -216,7 +222,7 @@ def _program(kind, form, solver, record, spec, serial):
         progress = argument if isinstance(argument, Progress) else _begin(solver, objective, argument)
         return _iterate(solver, objective, progress, tol, limit, record)
 
-    return tf.function(chunk, input_signature=spec, autograph=False).get_concrete_function()
+    return CompiledLater(chunk, spec, patience=0 if solver.has_small_steps else _PATIENCE)
 
 
 def _begin(iteration, objective, start: Start) -> Progress:

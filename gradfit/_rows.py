@@ -22,6 +22,7 @@ SUM_ROWS = 8192  # float32 products are summed in float32 over this many rows, i
 BLOCK_BYTES = 16 * 2**20  # large enough to amortize a call, small enough for memory to be reused
 _SMALL_BYTES = 64 * 2**20
 _TARGET_SAMPLE = 20_000
+_MOMENT_SAMPLE = 2_000
 
 
 class TensorRows(NamedTuple):
@@ -165,8 +166,8 @@ class ArrayRows(HostRows):
             part = slice(start, start + step)
             yield self.X[part], self.y[part], self.weight[part]
 
-    def moments(self):
-        """Return the weighted mean and variance of every column, in float64."""
+    def moments(self, sampled: bool = False):
+        """Return the weighted mean and variance of every column, in float64, of all rows or of a few thousand."""
         if sparse.issparse(self.X):
             squares = sparse.csr_array(
                 (self.X.data.astype(np.float64) ** 2, self.X.indices, self.X.indptr), self.X.shape
@@ -175,9 +176,11 @@ class ArrayRows(HostRows):
             mean = self.X.T @ weight / self.total_weight
             return mean, np.maximum(squares.T @ weight / self.total_weight - mean**2, 0.0)
         merged = Moments(self.n_features)
+        every = max(1, self.n_rows // _MOMENT_SAMPLE) if sampled else 1
+        X, weight = self.X[::every], self.weight[::every]
         step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
-        for start in range(0, self.n_rows, step):
-            merged.add(self.X[start : start + step], self.weight[start : start + step])
+        for start in range(0, len(X), step):
+            merged.add(X[start : start + step], weight[start : start + step])
         return merged.mean, merged.variance
 
     def with_weight(self, weight):
@@ -248,10 +251,7 @@ class ArrayRows(HostRows):
         n_rows = self.n_rows
         if self.dtype == np.float32 and n_rows > SUM_ROWS:
             n_rows += -n_rows % SUM_ROWS
-        n_bytes = n_rows * X.shape[1] * X.itemsize
-        buffer = np.empty(n_bytes + 64, np.uint8)
-        start = -buffer.ctypes.data % 64
-        out = buffer[start : start + n_bytes].view(X.dtype).reshape(n_rows, X.shape[1])
+        out = _aligned((n_rows, X.shape[1]), X.dtype)
         out[self.n_rows :] = 0
         shift, inverse = (a.astype(X.dtype) for a in (self.scaling.shift, 1.0 / self.scaling.scale))
         step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
@@ -260,14 +260,22 @@ class ArrayRows(HostRows):
             z = out[start : min(start + step, self.n_rows)]
             np.subtract(X[part], shift, out=z)
             z *= inverse
-        return tf.identity(tf.experimental.dlpack.from_dlpack(out.__dlpack__()))
+        return _handed_over(out)
 
     def _sparse_tensor(self):
-        X = self.X.copy()
-        X.sum_duplicates()  # sorts the indices too, which tf.sparse relies on without checking
-        values = (X.data / self.scaling.scale[X.indices]).astype(X.dtype)
-        rows = np.repeat(np.arange(self.n_rows, dtype=np.int64), np.diff(X.indptr))
-        return tf.SparseTensor(np.column_stack([rows, X.indices.astype(np.int64)]), values, X.shape)
+        X = self.X
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()  # sorts the indices too, which tf.sparse relies on without checking
+        indices, values = _aligned((X.nnz, 2), np.int64), _aligned((X.nnz,), X.dtype)
+        step = max(1, BLOCK_BYTES * self.n_rows // (24 * max(X.nnz, 1)))
+        for start in range(0, self.n_rows, step):
+            ends = X.indptr[start : start + step + 1]
+            part = slice(ends[0], ends[-1])
+            indices[part, 0] = np.repeat(np.arange(start, start + len(ends) - 1), np.diff(ends))
+            indices[part, 1] = X.indices[part]
+            np.divide(X.data[part], self.scaling.scale[X.indices[part]], out=values[part], casting="same_kind")
+        return tf.SparseTensor(_handed_over(indices), _handed_over(values), X.shape)
 
 
 def relaxed_spec(tensors, sizes=()):
@@ -286,6 +294,19 @@ def relaxed_spec(tensors, sizes=()):
 @lru_cache(maxsize=64)
 def _compiled(block_function, spec):
     return tf.function(block_function, input_signature=spec, autograph=False).get_concrete_function()
+
+
+def _aligned(shape, dtype):
+    """Return an empty array that starts where TensorFlow wants its tensors to."""
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    buffer = np.empty(n_bytes + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def _handed_over(array):
+    """Return an array of `_aligned` as a tensor on the device, on the CPU without a copy."""
+    return tf.identity(tf.experimental.dlpack.from_dlpack(array.__dlpack__()))
 
 
 def _dense_bytes(X) -> int:

@@ -7,8 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy.special import logsumexp
 from sklearn import datasets, linear_model
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -263,3 +265,45 @@ def test_pseudo_huber_needs_no_more_passes(rows):
     y = X @ generator.normal(size=X.shape[1]) / X.std() + 20.0 * generator.standard_t(3, size=rows)
     own = fit(LinearRegression(own_pseudo_huber), X, y)
     assert own.n_passes_ <= fit(LinearRegression(losses.Huber(20.0)), X, y).n_passes_
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("n_targets", [None, 3])
+@pytest.mark.parametrize("solver", ["proximal_newton", "proximal_gradient"])
+def test_sums_stand_in_for_many_rows(solver, n_targets, fit_intercept):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30_000, 10)) * 10.0 ** rng.uniform(-2, 2, 10) + rng.normal(size=10)
+    y = X @ (rng.normal(size=(10, n_targets or 1)) / X.std(axis=0)[:, None]) + 5.0 + rng.normal(size=(30_000, 1))
+    y, weight = (y if n_targets else y[:, 0]), rng.uniform(0.5, 2.0, 30_000)
+    model = LinearRegression(alpha=0.05, l1_ratio=0.7, solver=solver, tol=1e-12, fit_intercept=fit_intercept)
+    model.fit(X, y, weight)
+    peer = linear_model.ElasticNet(alpha=0.05, l1_ratio=0.7, tol=1e-14, max_iter=100_000, fit_intercept=fit_intercept)
+    columns = y.reshape(30_000, -1).T
+    expected = [clone(peer).fit(X, column, weight) for column in columns]
+    assert model.n_passes_ == 1
+    assert_allclose(np.atleast_2d(model.coef_), [p.coef_ for p in expected], rtol=1e-7, atol=1e-9)
+    if fit_intercept:
+        assert_allclose(np.atleast_1d(model.intercept_), [p.intercept_ for p in expected], rtol=1e-7)
+    assert (np.atleast_2d(model.coef_) == 0).tolist() == [(p.coef_ == 0).tolist() for p in expected]
+    again = clone(model).set_params(warm_start=True).fit(X, y, weight).fit(X, y, weight)
+    assert_allclose(again.coef_, model.coef_, rtol=1e-9, atol=1e-12)
+
+
+def test_sums_that_cannot_be_trusted_do_not_stand_in():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30_000, 8))
+    X[:, 1] = X[:, 0] + 1e-6 * X[:, 1]
+    y = X[:, 0] + rng.normal(size=30_000)
+    model = LinearRegression(alpha=1e-8, l1_ratio=0.5, tol=1e-10).fit(X, y)
+    assert model.n_passes_ > 1
+    assert model.converged_
+
+
+def test_rows_that_a_sample_misrepresents():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50_000, 3))
+    X[np.arange(50_000) % 25 > 0] += 1e6  # evenly spaced rows see nothing of this
+    y = X @ [1.0, -2.0, 0.5] + rng.normal(size=50_000)
+    expected = np.linalg.lstsq(np.column_stack([X, np.ones(50_000)]), y, rcond=None)[0]
+    model = LinearRegression().fit(X, y)
+    assert_allclose(model.coef_, expected[:3], rtol=1e-8)

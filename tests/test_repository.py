@@ -32,6 +32,7 @@ LAYERS = [
         "_uncertainty",
         "_user_function",
         "_settings",
+        "_compiled",
     },
     {
         "_loop",
@@ -147,7 +148,7 @@ def test_only_autodiff_differentiates():
 def test_thin():
     lines = {module: len(text.splitlines()) for module, text in MODULES.items()}
     assert {module: count for module, count in lines.items() if count > 340} == {}
-    assert sum(lines.values()) < 8000
+    assert sum(lines.values()) < 8200
 
 
 def test_import_unpickle_and_predict_without_tensorflow(tmp_path):

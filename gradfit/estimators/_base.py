@@ -61,10 +61,12 @@ class LinearModel(BaseEstimator, ABC):
         check_settings(type(self).__name__, self.get_params(deep=False))
         rows = self._wrap(X, y, sample_weight)
         with on_device(self.device) as device:
-            rows = rows.standardized(self._scaling(rows))
-            objective = self._compose(rows)
-            coef, intercept, results = self._minimize(objective, coef_init, intercept_init)
-        return self._publish(objective, coef, intercept, results, device)
+            plain = self._compose(rows)
+            solver = get_solver(self.solver, plain)
+            sums_suffice = plain.loss.quadratic and not (rows.comes_in_batches or isinstance(solver, GradientDescent))
+            objective = self._compose(rows.standardized(self._scaling(rows, sampled=sums_suffice)))
+            coef, intercept, results = self._minimize(solver, objective, coef_init, intercept_init)
+        return self._publish(objective, coef, intercept, results, device, passes_for_scaling=int(not sums_suffice))
 
     def _wrap(self, X, y, sample_weight, reset=True):
         """Validate, encode and wrap the rows."""
@@ -104,13 +106,13 @@ class LinearModel(BaseEstimator, ABC):
 
         return columns
 
-    def _scaling(self, rows) -> Scaling:
+    def _scaling(self, rows, sampled: bool = False) -> Scaling:
         if not self.standardize:
             if not rows.is_endless and rows.comes_in_batches:
                 rows.moments()
             return Scaling.identity(rows.n_features)
         penalty = self._get_penalty(rows.total_weight)
-        mean, variance = rows.moments()
+        mean, variance = rows.moments(sampled) if sampled else rows.moments()
         center = self.fit_intercept and rows.can_center
         return Scaling.from_moments(mean, variance, center, penalty.alpha * (1.0 - penalty.l1_ratio))
 
@@ -118,9 +120,8 @@ class LinearModel(BaseEstimator, ABC):
         penalty = self._get_penalty(rows.total_weight)
         return Objective.compose(self._get_loss(), rows, penalty, self.fit_intercept, self._n_outputs())
 
-    def _minimize(self, objective, coef_init, intercept_init):
+    def _minimize(self, solver, objective, coef_init, intercept_init):
         """Return coefficients and intercepts, one row an output, and one result a target."""
-        solver = get_solver(self.solver, objective)
         start = self._start(objective, coef_init, intercept_init)
         if isinstance(solver, Exact):
             coef, intercept, result = solver.solve(objective)
@@ -196,7 +197,7 @@ class LinearModel(BaseEstimator, ABC):
         if coef_init is None and intercept_init is None:
             if not (self.warm_start and hasattr(self, "coef_")):
                 return None
-            coef_init, intercept_init = self.coef_, self.intercept_
+            coef_init, intercept_init = self.coef_, self.intercept_ if self.fit_intercept else None
         n_rows = self._n_outputs() * (objective.rows.n_targets or 1)
         shape = (n_rows, objective.rows.n_features)
         coef = _initial("coef_init", coef_init, shape)

@@ -13,7 +13,8 @@ from gradfit.devices import on_device
 from gradfit.estimators._base import LinearModel
 from gradfit.solvers import Exact, GradientDescent
 from gradfit.solvers._choose import get_solver
-from gradfit.solvers._exact import NormalSums, add_rows, solve_sums
+from gradfit.solvers._exact import add_rows, solve_sums
+from gradfit.solvers._normal_sums import NormalSums
 
 _BATCH_SIZE = 32
 

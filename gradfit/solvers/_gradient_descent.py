@@ -125,6 +125,7 @@ class Descent(Iteration):
     """A Keras optimizer at work on one fit; equal to every other descent that compiles to the same program."""
 
     is_monotone = False
+    has_small_steps = True
 
     def __init__(self, optimizer: BoundOptimizer, batch_size, rate, memory):
         self.optimizer, self.batch_size, self.size = optimizer, batch_size, optimizer.size

@@ -50,6 +50,7 @@ class ProximalGradient(SelfContained):
 
     handles_l1 = True
     is_monotone = False
+    has_small_steps = True
     default_max_iter = 5000
 
     def init(self, objective, start):

@@ -34,11 +34,14 @@ class Iteration(ABC):
     ----------
     is_monotone : bool
         Whether the objective never rises, so that iterations without progress mean the rounding floor.
+    has_small_steps : bool
+        Whether it takes very many steps, so that they are compiled from the first one.
     size : int or None
         The number of parameters it can take, if only one.
     """
 
     is_monotone = True
+    has_small_steps = False
     size: int | None = None
 
     def in_batches(self, rows) -> bool:
