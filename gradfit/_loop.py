@@ -131,7 +131,7 @@ class _Runner:
         inputs = (tuple(self.resident), tuple(self.objective.tensor_numbers()), argument, self.tol, limit)
         sized = () if self.iteration.size is None else (self.objective.rows.n_features, self.iteration.size)
         spec = relaxed_spec(inputs, sized)
-        serial = self.iteration.is_serial(self.objective.rows) and "CPU" in self.resident.y.device
+        serial = self.iteration.is_serial(self.objective.rows) and "CPU" in self.tol.device
         kind: Any = type(self.objective)
         program = _programs(kind)(self.objective.form, self.iteration, self.record, spec, serial)
         if program.patience > 0:

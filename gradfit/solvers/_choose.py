@@ -106,21 +106,24 @@ def stages(solver: Solver, objective, tol: float, random_state, is_cold: bool = 
     spread = _spread(objective)
     if objective.loss.piecewise_linear:
         return _smoothed(solver, objective, tol, spread)
-    easier = [objective.with_loss(**numbers) for numbers in objective.loss.easier(spread) if is_cold]
-    rough = [stage for o in easier for stage in _one_loss(solver, o, max(tol, _ROUGH_TOL), random_state)]
-    return rough + _one_loss(solver, objective, tol, random_state)
+    return _one_loss(solver, objective, tol, random_state, objective.loss.easier(spread) if is_cold else [])
 
 
-def _one_loss(solver, objective, tol, random_state):
-    """Return the stages for one smooth loss: L-BFGS starts from a sample, and from its curvature."""
+def _one_loss(solver, objective, tol, random_state, easier):
+    """Return the stages for one smooth loss, easier ones first: L-BFGS starts from a sample, and from its curvature."""
+    rough = max(tol, _ROUGH_TOL)
     if not isinstance(solver, LBFGS) or objective.rows.n_features > _MAX_CURVATURE:
-        return [Stage(solver, objective, tol)]
+        lead = [Stage(solver, objective.with_loss(**numbers), rough) for numbers in easier]
+        return [*lead, Stage(solver, objective, tol)]
     sampled, per_class = _worth_sampling(objective), objective.loss.per_class
     sample = objective.subsample(_sample_size(objective), random_state) if sampled else objective
     if not per_class:
-        out = [Stage(solver, objective, tol, (sample, "blocks"))]
-        start = Stage(Newton(), sample, max(tol, _SAMPLE_TOL), is_final=False)
-        return [start, *out] if sampled else out
+        last = Stage(solver, objective, tol, (sample, "blocks"))
+        if not sampled:
+            softer = [objective.with_loss(**numbers) for numbers in easier]
+            return [*(Stage(solver, o, rough, (o, "blocks")) for o in softer), last]
+        lead = [Stage(Newton(), sample.with_loss(**numbers), rough, is_final=False) for numbers in easier]
+        return [*lead, Stage(Newton(), sample, max(tol, _SAMPLE_TOL), is_final=False), last]
     few, more = (_curvature_rows(sample, share, random_state) for share in (0.5, 1.0))  # a block a class costs
     out = [Stage(solver, objective, tol, (more, "blocks"))]
     start = Stage(LBFGS(), sample, max(tol, _SAMPLE_TOL), (few, "blocks"), is_final=False)

@@ -54,7 +54,7 @@ class Iteration(ABC):
 
     def is_serial(self, rows) -> bool:
         """Return whether its operations are too small to be handed from thread to thread."""
-        return rows.n_rows * rows.n_features <= _TINY
+        return rows.are_few() and rows.n_rows * rows.n_features <= _TINY
 
     @abstractmethod
     def init(self, objective, start: Start):
