@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradfit._autodiff import FEW_ROWS
-from gradfit._compiled import CompiledLater
+from gradfit._compiled import CompiledLater, serially
 from gradfit._residuals import Data, OneByOne
 from gradfit._result import RUNNING
 from gradfit._tensorflow import tf
@@ -17,6 +17,7 @@ from gradfit._tensorflow import tf
 _CHUNK = 16
 _WORTH_XLA = 10_000  # members seen in one shape from which it is worth a compilation of its own, about 1 s
 _PATIENCE, _MANY = 20, 1_000  # iterations that run uncompiled, and members for which none does
+_FEW = 64  # members whose operations are too small to be handed from thread to thread
 _CALL = 8  # members whose steps cost as much as a call
 
 
@@ -45,7 +46,8 @@ def minimize_batch(solver, problem, data: Data, theta, *, max_iter, tol, root_to
     try:
         while len(index) and state.count.max() < max_iter:
             chunk = np.int32(min(_CHUNK, max_iter - int(state.count.max())))
-            state = _advance(solver, problem, data.take(index), state, (*limits, chunk))
+            with serially(n_members <= _FEW):
+                state = _advance(solver, problem, data.take(index), state, (*limits, chunk), n_members <= _FEW)
             theta[index], value[index], gram[index] = state.theta, state.value, state.gram
             largest[index], error[index] = state.largest, state.error
             status[index], n_iter[index] = state.status, state.count
@@ -84,8 +86,8 @@ def _evaluate(problem, what, data, theta):
     return _call(_evaluation, (problem, what), (data, theta), theta.shape[1])
 
 
-def _advance(solver, problem, data, state, numbers):
-    return _call(_program, (solver, problem), (data, state, *numbers), state.theta.shape[1])
+def _advance(solver, problem, data, state, numbers, serial):
+    return _call(_program, (solver, problem, serial), (data, state, *numbers), state.theta.shape[1])
 
 
 def _call(compiled, key, inputs, n_parameters):
@@ -144,7 +146,7 @@ class _Program:
 
 
 @lru_cache(maxsize=32)
-def _program(solver, problem, spec) -> _Program:
+def _program(solver, problem, serial, spec) -> _Program:
     def chunk(data, state, tol, root_tol, limit):
         def go_on(i, state):
             running = tf.reduce_sum(tf.cast(tf.equal(state.status, RUNNING), tf.int32))

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from gradfit._tensorflow import tf
+
+
+def serially(is_serial: bool):
+    """Return a context in which functions are compiled for, and run by, one thread; on a CPU only that pays."""
+    if not is_serial or tf.config.list_logical_devices("GPU"):
+        return nullcontext()
+    return tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR")
 
 
 class CompiledLater:

@@ -7,13 +7,12 @@ run the same `step` uncompiled, and each of its sums is a sequence of compiled b
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradfit._compiled import CompiledLater
+from gradfit._compiled import CompiledLater, serially
 from gradfit._result import CONVERGED, EARLY_STOPPED, NONFINITE, RUNNING, STALLED, SolveResult
 from gradfit._rows import relaxed_spec
 from gradfit._tensorflow import tf
@@ -131,12 +130,12 @@ class _Runner:
         inputs = (tuple(self.resident), tuple(self.objective.tensor_numbers()), argument, self.tol, limit)
         sized = () if self.iteration.size is None else (self.objective.rows.n_features, self.iteration.size)
         spec = relaxed_spec(inputs, sized)
-        serial = self.iteration.is_serial(self.objective.rows) and "CPU" in self.tol.device
+        serial = self.iteration.is_serial(self.objective.rows)
         kind: Any = type(self.objective)
         program = _programs(kind)(self.objective.form, self.iteration, self.record, spec, serial)
         if program.patience > 0:
             inputs = (*inputs[:-1], tf.minimum(limit, _UNCOMPILED_CHUNK))
-        with tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR") if serial else nullcontext():
+        with serially(serial):
             progress, history = program(*inputs)
         program.patience -= len(history[0])
         return progress, history

@@ -237,11 +237,11 @@ class ArrayRows(HostRows):
             return None
         else:
             x = self._standardized_copy(X)
-        filling = int(x.shape[0]) - self.n_rows
-        y = np.concatenate([self.y, self.y[:filling]]) if filling else self.y
-        weight = np.pad(self.weight, (0, filling)) if filling else self.weight
+        y, weight = (_aligned((int(x.shape[0]), *part.shape[1:]), part.dtype) for part in (self.y, self.weight))
+        y[: self.n_rows], weight[: self.n_rows] = self.y, self.weight
+        y[self.n_rows :], weight[self.n_rows :] = self.y[0], 0
         count = tf.constant(self.n_rows) if self.n_rows > SUM_ROWS else ()
-        return TensorRows(x, tf.convert_to_tensor(y), tf.convert_to_tensor(weight), count)
+        return TensorRows(x, _handed_over(y), _handed_over(weight), count)
 
     def _standardized_copy(self, X):
         """Return a standardized copy as a tensor: written once, in a buffer aligned as TensorFlow wants it.
