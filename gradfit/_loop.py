@@ -111,7 +111,8 @@ class _Runner:
                 if self._is_over():
                     return
                 if self.monitor is None:
-                    chunk = max(1, int(chunk * np.clip(CHUNK_SECONDS / (time.perf_counter() - began), 0.1, 4.0)))
+                    speed_up = np.clip(CHUNK_SECONDS / (time.perf_counter() - began), 0.1, 4.0)
+                    chunk = max(1, int(len(history[0]) * speed_up))
         except KeyboardInterrupt:
             self.interrupted = True
             if self.progress is None:

@@ -23,7 +23,7 @@ NAMED = {
 
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
-_SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 20_000, 20
+_SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 10_000, 20
 _CURVATURE_ROWS, _CURVATURE_PER_FEATURE = 4_000, 20
 _WORTH_SAMPLING = 3  # sample only where all rows are that many times more
 _SAMPLE_TOL = 1e-3
@@ -122,7 +122,8 @@ def _one_loss(solver, objective, tol, random_state, easier):
         if not sampled:
             softer = [objective.with_loss(**numbers) for numbers in easier]
             return [*(Stage(solver, o, rough, (o, "blocks")) for o in softer), last]
-        lead = [Stage(Newton(), sample.with_loss(**numbers), rough, is_final=False) for numbers in easier]
+        few = _curvature_rows(sample, 1.0, random_state)
+        lead = [Stage(Newton(), few.with_loss(**numbers), rough, is_final=False) for numbers in easier]
         return [*lead, Stage(Newton(), sample, max(tol, _SAMPLE_TOL), is_final=False), last]
     few, more = (_curvature_rows(sample, share, random_state) for share in (0.5, 1.0))  # a block a class costs
     out = [Stage(solver, objective, tol, (more, "blocks"))]
@@ -155,8 +156,7 @@ def _smoothed(solver, objective, tol, spread):
 
 
 def _sample_size(objective) -> int:
-    rows = _SAMPLE_ROWS // 2 if objective.loss.per_class else _SAMPLE_ROWS  # a pass costs more, so start with less
-    return max(rows, _SAMPLE_PER_FEATURE * objective.rows.n_features)
+    return max(_SAMPLE_ROWS, _SAMPLE_PER_FEATURE * objective.rows.n_features)
 
 
 def _worth_sampling(objective) -> bool:
