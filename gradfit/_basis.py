@@ -8,22 +8,21 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+from sklearn.preprocessing import PolynomialFeatures
 
 from gradfit import _double_double as dd
+from gradfit._scaling import CACHE_BYTES
 
 
 @dataclass(frozen=True)
 class Monomials:
-    """Columns ``prod_j x_j^e_j``, one for each row of `powers`."""
+    """Columns ``prod_j x_j^e_j``, by scikit-learn."""
 
-    powers: np.ndarray
+    features: PolynomialFeatures
 
     def columns(self, X):
         """Return the columns, (n, n_terms)."""
-        columns = np.ones((X.shape[0], len(self.powers)), X.dtype, order="C")
-        for j in range(X.shape[1]):
-            columns *= X[:, j, None] ** self.powers[:, j]
-        return columns
+        return self.features.transform(X)
 
     def to_monomials(self, coef, intercept):
         """Return coefficients (t, n_terms) and intercepts (t,) of the monomials."""
@@ -56,11 +55,14 @@ class Chebyshev:
         """Return the columns, (n, n_terms)."""
         mapped = (X - self.center.astype(X.dtype)) / self.half.astype(X.dtype)
         columns = np.ones((X.shape[0], len(self.powers)), X.dtype)
-        for j in range(X.shape[1]):
-            values = [np.ones_like(mapped[:, j]), mapped[:, j]]
-            for _ in range(2, self.powers[:, j].max() + 1):
-                values.append(2 * mapped[:, j] * values[-1] - values[-2])
-            columns *= np.column_stack(values)[:, self.powers[:, j]]
+        step = max(1, CACHE_BYTES // (columns.itemsize * len(self.powers)))
+        for start in range(0, X.shape[0], step):
+            x, block = mapped[start : start + step], columns[start : start + step]
+            for j, powers in enumerate(self.powers.T):
+                values = [np.ones_like(x[:, j]), x[:, j]]
+                for _ in range(2, powers.max() + 1):
+                    values.append(2 * x[:, j] * values[-1] - values[-2])
+                block *= np.column_stack(values).take(powers, axis=1)
         return columns
 
     def to_monomials(self, coef, intercept):

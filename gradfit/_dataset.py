@@ -49,7 +49,7 @@ class DatasetRows(HostRows):
             self.n_inputs = x.shape[1]
             yield self.columns(x), y, w
 
-    def blocks(self):
+    def blocks(self, least=1):
         """Yield the batches as the dataset gives them."""
         return self._read()
 

@@ -99,8 +99,8 @@ class HostRows(ABC):
         self._resident: Any = None
 
     @abstractmethod
-    def blocks(self):
-        """Yield (x, y, weight) as NumPy arrays, x as the user gave it."""
+    def blocks(self, least=1):
+        """Yield (x, y, weight) as NumPy arrays, x as the user gave it; arrays in blocks of at least that many rows."""
 
     def standardized(self, scaling: Scaling):
         """Return the same rows seen through a scaling."""
@@ -113,9 +113,9 @@ class HostRows(ABC):
         for x, y, weight in self.dense_blocks():
             yield self.scaling.apply(x), y, weight
 
-    def dense_blocks(self):
+    def dense_blocks(self, least=1):
         """Yield (x, y, weight) with x dense, in the user's units."""
-        for x, y, weight in self.blocks():
+        for x, y, weight in self.blocks(least):
             yield x.toarray() if sparse.issparse(x) else x, y, weight
 
     def sum(self, block_function, *arguments):
@@ -158,9 +158,9 @@ class ArrayRows(HostRows):
         self.n_rows = X.shape[0]
         self.total_weight = float(np.sum(weight, dtype=np.float64))
 
-    def blocks(self):
+    def blocks(self, least=1):
         """Yield consecutive row blocks."""
-        step = max(1, BLOCK_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        step = max(least, BLOCK_BYTES // max(1, self.n_features * self.dtype.itemsize))
         step = step // SUM_ROWS * SUM_ROWS or step
         for start in range(0, self.n_rows, step):
             part = slice(start, start + step)

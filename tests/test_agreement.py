@@ -307,3 +307,37 @@ def test_rows_that_a_sample_misrepresents():
     expected = np.linalg.lstsq(np.column_stack([X, np.ones(50_000)]), y, rcond=None)[0]
     model = LinearRegression().fit(X, y)
     assert_allclose(model.coef_, expected[:3], rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "condition", "tolerance"),
+    [
+        ("float64", 2.0, 1e-13),
+        ("float64", 1e3, 1e-12),
+        ("float64", 1e8, 1e-7),
+        ("float32", 2.0, 1e-6),
+        ("float32", 1e3, 2e-7),
+    ],
+)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_many_dependent_columns(dtype, condition, tolerance, fit_intercept):
+    """Good sums suffice, worse ones are corrected over the rows, the worst give way to a factorization of the rows."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(n, 450)))[0] for n in (1500, 450))
+    X = (left * np.geomspace(1.0, 1.0 / condition, 450) @ right * 50.0 + 0.1).astype(dtype)
+    Y = (X @ rng.normal(size=(450, 2)) + rng.normal(size=(1500, 2))).astype(dtype)
+    weight = rng.uniform(0.5, 2.0, 1500).astype(dtype)
+    model = LinearRegression(fit_intercept=fit_intercept).fit(X, Y, weight)
+    design = np.column_stack([X, np.ones(1500)]) if fit_intercept else X
+    root = np.sqrt(weight.astype(np.float64))[:, None]
+    expected = np.linalg.lstsq(root * design, root * Y, rcond=None)[0].T
+    assert_allclose(model.coef_, expected[:, :450], rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def test_wide_least_squares_is_exact_at_any_width():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5_000, 2_100)) + 0.5 * rng.normal(size=(5_000, 1))
+    y = X[:, 0] + rng.normal(size=5_000)
+    model = LinearRegression().fit(X, y)
+    expected = np.linalg.lstsq(np.column_stack([X, np.ones(5_000)]), y, rcond=None)[0]
+    assert_allclose(model.coef_, expected[:-1], atol=1e-12)

@@ -96,10 +96,10 @@ verbose, record_path
         self._features = features.fit(X[:1])
         self.powers_ = features.powers_
         plain = self.alpha > 0 or not self.fit_intercept or not self.standardize or issparse(X)
-        self._basis = Monomials(self.powers_) if plain else Chebyshev.on_range_of(X, self.powers_)
+        self._basis = Monomials(features) if plain else Chebyshev.on_range_of(X, self.powers_)
 
     def _columns(self, X):
-        return self._features.transform(X) if issparse(X) else self._basis.columns(X)
+        return self._basis.columns(X)
 
     def _to_reported(self, coef, intercept):
         return self._basis.to_monomials(coef, intercept)

@@ -22,6 +22,7 @@ NAMED = {
 }  # fmt: skip
 
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
+_MAX_SUMMED = 5_000  # dense features up to which sums of products beat passes over the rows
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
 _SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 10_000, 20
 _CURVATURE_ROWS, _CURVATURE_PER_FEATURE = 4_000, 20
@@ -74,7 +75,7 @@ def _automatic(objective):
     if objective.has_l1:
         return ProximalNewton() if objective.size <= _MAX_CURVATURE else ProximalGradient()
     curved = rows.n_features <= _MAX_CURVATURE
-    if loss.quadratic and curved:
+    if loss.quadratic and (curved or _worth_summing(rows)):
         return Exact()
     small = objective.size <= (_MAX_PAIRS if loss.per_class else _MAX_CURVATURE)
     if curved and (loss.piecewise_linear or (small and not _worth_sampling(objective))):
@@ -157,6 +158,10 @@ def _smoothed(solver, objective, tol, spread):
 
 def _sample_size(objective) -> int:
     return max(_SAMPLE_ROWS, _SAMPLE_PER_FEATURE * objective.rows.n_features)
+
+
+def _worth_summing(rows) -> bool:
+    return rows.can_center and rows.n_features <= _MAX_SUMMED and rows.n_rows >= 2 * rows.n_features
 
 
 def _worth_sampling(objective) -> bool:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.linalg import lapack, lstsq, solve_triangular
+from scipy.linalg import lstsq, solve_triangular
 from sklearn.base import BaseEstimator
 
 from gradfit._result import SolveResult
 from gradfit._scaling import CACHE_BYTES
-from gradfit.solvers._normal_sums import NormalSums, factored
+from gradfit.solvers._normal_sums import Factored, NormalSums
 
-_TRUSTED_CONDITION = {"float64": 1e4, "float32": 1e2}
+_TRUSTED = {"float64": 1e4, "float32": 1e2}
 _SMALL_WORK = 2e6  # n (p + 1)^2 below which twice the precision costs less than a compiled pass
 _LOOK_ROWS, _SINGULAR = 1_000, 1e-12
 _MAX_SUMMED, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
 _MAX_PRECISE = 400  # columns up to which a factorization in twice the precision is affordable
+_CORRECTABLE = {"float64": 1e10, "float32": 1e4}  # condition numbers of sums that corrections make up for
+_MOST_CORRECTIONS = 6
+_BLOCK_ASPECT = 4  # rows a column of a block, so that adding its products up costs little
 
 
 class Exact(BaseEstimator):
@@ -24,11 +27,13 @@ class Exact(BaseEstimator):
 
     The sums are taken on the host, in the data's float type over small blocks and in float64 beyond. Where they
     cannot be trusted (condition number above 1e4; 1e2 in float32), or cost nothing anyway, they are taken in twice
-    the precision instead, so that the answer is right to the last digits that the rows determine.
+    the precision instead, or for many columns corrected by further passes over the rows, so that the answer is right
+    to the last digits that the rows determine.
 
     References
     ----------
     Higham: Accuracy and Stability of Numerical Algorithms (2002), chapters 20 and 27.
+    Björck: Stability analysis of the method of seminormal equations (1987).
 
     Examples
     --------
@@ -47,35 +52,72 @@ class Exact(BaseEstimator):
         """Return coefficients (t, p) and intercepts (t,) of all targets in the user's units, and how it went."""
         rows = objective.rows
         p = rows.n_features
-        affordable = p <= _MAX_PRECISE
-        if not affordable or rows.n_rows * (p + 1.0) ** 2 > _SMALL_WORK:
-            found = _solve_in_float64(objective, _TRUSTED_CONDITION[rows.dtype.name])
-            if found is not None:
-                return found
-        return _solve_precisely(objective) if affordable else _solve_by_svd(objective)
+        if p > _MAX_PRECISE:
+            for dtype in dict.fromkeys((rows.dtype, np.dtype(np.float64))):
+                found = _solve_by_cholesky(objective, dtype, correctable=True)
+                if found is not None:
+                    return found
+            return _solve_by_svd(objective)
+        found = None
+        if rows.n_rows * (p + 1.0) ** 2 > _SMALL_WORK:
+            found = _solve_by_cholesky(objective, rows.dtype, correctable=False)
+        return _solve_precisely(objective) if found is None else found
 
 
-def _solve_in_float64(objective, trusted):
-    """Solve the normal equations by Cholesky, or return None where their condition leaves too few digits."""
+def _solve_by_cholesky(objective, dtype, correctable):
+    """Solve the normal equations, or return None where their condition leaves too few digits."""
     rows, p = objective.rows, objective.rows.n_features
-    sums = _float64_sums(objective, trusted)
-    if sums is None:
-        return None
-    matrix, right, start, mean = sums
+    matrix, right, start, mean = _float64_sums(objective, dtype)
+    centering = _cost_of_centering(matrix, mean)
     for part in (matrix, right, start):
         part *= objective.curvature_of_quadratic()
     matrix[np.diag_indices_from(matrix)] += objective.numbers.l2[:p]
-    factor, scale = factored(matrix, trusted)
-    if factor is None:
+    factored = Factored.of(matrix)
+    condition = max(factored.condition, centering)
+    if not condition <= (_CORRECTABLE if correctable else _TRUSTED)[dtype.name]:
         return None
-    theta = (lapack.dpotrs(factor, right / scale[:, None])[0] / scale[:, None]).T
+    theta = factored.solve(right).T
     gradient = theta @ matrix - right.T
     value = start + 0.5 * np.sum(theta * (gradient - right.T), axis=1)
-    if objective.form.fit_intercept:
-        theta = np.column_stack([theta, mean[p:] - theta @ mean[:p]])
-        gradient = np.pad(gradient, ((0, 0), (0, 1)))
-    coef, intercept = rows.scaling.to_user(theta, objective.form.fit_intercept)
-    return coef, intercept, _result(gradient, value, p, p)
+    theta = np.column_stack([theta, mean[p:] - theta @ mean[:p]])
+    found = theta, np.pad(gradient, ((0, 0), (0, 1))), value, 1
+    if condition > _TRUSTED[dtype.name]:
+        found = _corrected(objective, theta, mean[:p], factored)
+        if found is None:
+            return None
+    kept = p + objective.form.fit_intercept
+    theta, gradient, value, n_passes = found
+    coef, intercept = rows.scaling.to_user(theta[:, :kept], objective.form.fit_intercept)
+    return coef, intercept, _result(gradient[:, :kept], value, p, p, n_passes)
+
+
+def _corrected(objective, theta, mean, factored):
+    """Correct a solution by gradients over the rows; return it, gradient, value, passes, or None if that diverges."""
+    eps, p = np.finfo(objective.rows.dtype).eps, len(mean)
+    n_passes, last = 1, 1.0
+    for _ in range(_MOST_CORRECTIONS):
+        gradient, value = _gradient_over_rows(objective, theta)
+        n_passes += 1
+        step = factored.solve((gradient[:, :p] - gradient[:, p:] * mean).T).T
+        size = np.abs(step).max() / max(np.abs(theta).max(), eps)
+        if not eps < size < 0.5 * last:
+            break
+        offset = gradient[:, p:] / objective.curvature_of_quadratic() - step @ mean[:, None]
+        theta, last = theta - np.hstack([step, offset * objective.form.fit_intercept]), size
+    return (theta, gradient, value, n_passes) if size < np.sqrt(eps) else None
+
+
+def _gradient_over_rows(objective, theta):
+    """Return the gradient, (t, p + 1), and the value, (t,), of the mean quadratic loss with its penalty."""
+    rows, l2 = objective.rows, np.append(objective.numbers.l2[: objective.rows.n_features], 0.0)
+    gradient, value = l2 * theta, 0.5 * np.sum(l2 * theta**2, axis=1)
+    for x, y, weight in rows.dense_blocks():
+        x = rows.scaling.apply(x.astype(np.float64, copy=False))
+        residual = x @ theta[:, :-1].T + theta[:, -1] - y.reshape(len(x), -1)
+        slope = residual * (weight[:, None] * objective.curvature_of_quadratic() / rows.total_weight)
+        value += 0.5 * np.sum(slope * residual, axis=0)
+        gradient += np.column_stack([slope.T @ x, slope.sum(axis=0)])
+    return gradient, value
 
 
 def equivalent_rows(objective):
@@ -88,14 +130,11 @@ def equivalent_rows(objective):
         return None
     if rows.n_rows * (p + 1.0) ** 2 <= _SMALL_WORK:
         return None
-    trusted = _TRUSTED_CONDITION[rows.dtype.name]
-    sums = _float64_sums(objective, trusted)
-    if sums is None:
+    matrix, right, start, mean = _float64_sums(objective, rows.dtype)
+    factored = Factored.of(matrix)
+    if not max(factored.condition, _cost_of_centering(matrix, mean)) <= _TRUSTED[rows.dtype.name]:
         return None
-    matrix, right, start, mean = sums
-    factor, scale = factored(matrix, trusted)
-    if factor is None:
-        return None
+    factor, scale, _ = factored
     size = np.sqrt(rows.total_weight)
     y = solve_triangular(factor, right / scale[:, None], trans="T")
     rest = np.sqrt(np.maximum(2.0 * start - np.sum(y**2, axis=0), 0.0))
@@ -104,19 +143,19 @@ def equivalent_rows(objective):
     return size * x, size * np.vstack([y, np.diag(rest)]), mean
 
 
-def _float64_sums(objective, trusted):
+def _float64_sums(objective, dtype):
     """Return ``Z'Z``, ``Z'y``, ``y'y / 2``, weighted means, and the means that were taken off, of Z and y, if any.
 
-    Products are summed in the data's float type over a block that fits the cache, and in float64 beyond; columns
-    are shifted first only where their means would cost digits. None where the means still cost too many.
+    Products are summed in `dtype` over a block that fits the cache, and in float64 beyond; columns are shifted first
+    only where their means would cost digits.
     """
     rows, p = objective.rows, objective.rows.n_features
     shift = rows.scaling.shift if np.any(np.abs(rows.scaling.shift) > rows.scaling.scale) else np.zeros(p)
-    gram, product = np.zeros((p, p)), np.empty((p, p), rows.dtype)
+    gram, product = np.zeros((p, p)), np.empty((p, p), dtype)
     sides: Any = 0.0
     targets, squares, total = 0.0, 0.0, 0.0
-    for x, y, weight in rows.dense_blocks():
-        weight, y = weight[:, None].astype(x.dtype, copy=False), y.reshape(len(x), -1)
+    for x, y, weight in rows.dense_blocks(_BLOCK_ASPECT * p):
+        x, weight, y = x.astype(dtype, copy=False), weight[:, None].astype(dtype, copy=False), y.reshape(len(x), -1)
         weighted = weight * y
         total += float(weight.sum(dtype=np.float64))
         targets = targets + weighted.sum(axis=0, dtype=np.float64)
@@ -138,16 +177,19 @@ def _float64_sums(objective, trusted):
     mean, squares = np.append(mean_z, targets / total), squares / total
     if not objective.form.fit_intercept:
         return gram, right, squares, 0.0 * mean
-    before = np.diagonal(gram).copy()
     gram -= np.outer(mean[:p], mean[:p])
-    if not np.all(before <= trusted * np.diagonal(gram)):
-        return None
     return gram, right - mean_z * mean[p:], squares - 0.5 * mean[p:] ** 2, mean
+
+
+def _cost_of_centering(matrix, mean):
+    """Return by how much taking the means off has magnified the rounding of the sums of squares."""
+    diagonal = np.maximum(np.diagonal(matrix), np.finfo(np.float64).tiny)
+    return float(np.max(1.0 + mean[: len(matrix)] ** 2 / diagonal, initial=1.0))
 
 
 def _shifted(x, shift):
     """Yield blocks of x that fit the cache, or are taller than wide, less `shift`, with the rows they are."""
-    step = max(64, 4 * x.shape[1], CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
+    step = max(64, _BLOCK_ASPECT * x.shape[1], CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
     scratch = np.empty((min(step, len(x)), x.shape[1]), x.dtype) if shift.any() else None
     for start in range(0, len(x), step):
         part = slice(start, start + step)
@@ -223,34 +265,24 @@ def _solve_by_svd(objective):
         response = np.concatenate([response, np.zeros((len(ridge), response.shape[1]))])
     cutoff = max(design.shape) * np.finfo(rows.dtype).eps
     theta, _, rank, _ = lstsq(design, response, cond=cutoff)
-    residual = design @ theta - response
-    gradient = (design.T @ residual).T / rows.total_weight
-    value = 0.5 * np.sum(residual**2, axis=0) / rows.total_weight
-    coef, intercept = rows.scaling.to_user(theta.T, fit_intercept)
+    theta = np.pad(theta.T, ((0, 0), (0, int(not fit_intercept))))
+    gradient, value = _gradient_over_rows(objective, theta)
+    kept = design.shape[1]
+    coef, intercept = rows.scaling.to_user(theta[:, :kept], fit_intercept)
     varying = int(np.count_nonzero(np.ptp(design[:, : rows.n_features], axis=0)))
-    return coef, intercept, _result(gradient, value, rank - int(fit_intercept), varying)
+    return coef, intercept, _result(gradient[:, :kept], value, rank - int(fit_intercept), varying, n_passes=2)
 
 
-def _result(gradient, value, rank, varying) -> SolveResult:
+def _result(gradient, value, rank, varying, n_passes=1) -> SolveResult:
     status = "converged" if np.isfinite(value).all() else "nonfinite"
     if rank < varying and status == "converged":
         status = "rank_deficient"
     error = float(np.abs(gradient).max(initial=0.0))
     facts = {
-        "error": error,
-        "tol": 0.0,
-        "bound": ", solved without iterations",
-        "rank": rank,
-        "n_features": varying,
+        "error": error, "tol": 0.0, "bound": ", solved without iterations", "rank": rank, "n_features": varying,
         "remedy": "",
-    }
+    }  # fmt: skip
     return SolveResult(
-        np.empty(0),
-        status,
-        gradient=gradient,
-        n_iter=1,
-        n_updates=1,
-        n_passes=1,
-        loss_curve=[float(value.mean())],
-        facts=facts,
-    )
+        np.empty(0), status, gradient=gradient, n_iter=1, n_updates=1, n_passes=n_passes,
+        loss_curve=[float(value.mean())], facts=facts,
+    )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import lapack
@@ -109,13 +110,13 @@ def _solve_by_refinement(matrix, right):
     """Return the solution as a pair by refining a float64 one, or None where that has too few digits to begin with."""
     if right[0].size * len(right[0]) > _MOST_REFINED:
         return None
-    factor, scale = factored(matrix[0], _REFINED_CONDITION)
-    if factor is None:
+    factored = Factored.of(matrix[0])
+    if not factored.condition < _REFINED_CONDITION:
         return None
     solution = tuple(np.zeros_like(part) for part in right)
     for _ in range(_REFINEMENTS):
         rest = dd.subtract(right, dd.dot(matrix, solution))[0]
-        step = lapack.dpotrs(factor, rest / scale[:, None])[0] / scale[:, None]
+        step = factored.solve(rest)
         solution = dd.add(solution, (step, np.zeros_like(step)))
     return solution
 
@@ -130,15 +131,28 @@ def _smallest_norm(factor, pivots, power, solution):
     return solution - basis @ (basis.T @ solution)
 
 
-def factored(matrix, trusted):
-    """Return the upper Cholesky factor of the matrix scaled to a unit diagonal, or None, and the scale."""
-    diagonal = np.diagonal(matrix)
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    scaled = matrix / scale
-    scaled /= scale[:, None]
-    norm = lapack.dlange("1", scaled.T)
-    try:
-        factor = np.linalg.cholesky(scaled).T  # by the library that has just multiplied: two of them fight for cores
-    except np.linalg.LinAlgError:
-        return None, scale
-    return (factor if lapack.dpocon(factor, norm)[0] * trusted > 1.0 else None), scale
+class Factored(NamedTuple):
+    """A symmetric matrix as ``diag(scale) U'U diag(scale)``; `condition` is infinite where there is no such factor."""
+
+    factor: Any
+    scale: np.ndarray
+    condition: float
+
+    @classmethod
+    def of(cls, matrix) -> Factored:
+        """Factor the matrix, scaled to a unit diagonal."""
+        diagonal = np.diagonal(matrix)
+        scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        scaled = matrix / scale
+        scaled /= scale[:, None]
+        norm = lapack.dlange("1", scaled.T)
+        try:  # NumPy's, by the library that has just multiplied: two of them fight for cores
+            factor = np.linalg.cholesky(scaled).T
+        except np.linalg.LinAlgError:
+            return cls(None, scale, np.inf)
+        reciprocal = lapack.dpocon(factor, norm)[0]
+        return cls(factor, scale, 1.0 / reciprocal if reciprocal > 0.0 else np.inf)
+
+    def solve(self, right):
+        """Return the solution for right-hand sides (p, t)."""
+        return lapack.dpotrs(self.factor, right / self.scale[:, None])[0] / self.scale[:, None]
