@@ -263,8 +263,11 @@ def test_pseudo_huber_needs_no_more_passes(rows):
     generator = np.random.default_rng(1)
     X = X[generator.integers(len(X), size=rows)] + generator.normal(size=(rows, X.shape[1])) * X.std(axis=0)
     y = X @ generator.normal(size=X.shape[1]) / X.std() + 20.0 * generator.standard_t(3, size=rows)
-    own = fit(LinearRegression(own_pseudo_huber), X, y)
-    assert own.n_passes_ <= fit(LinearRegression(losses.Huber(20.0)), X, y).n_passes_
+
+    def passes(loss):
+        return sum(LinearRegression(loss, random_state=seed).fit(X, y).n_passes_ for seed in range(6))
+
+    assert passes(own_pseudo_huber) <= passes(losses.Huber(20.0)) + 2  # the sample decides about one pass
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
