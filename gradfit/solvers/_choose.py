@@ -24,7 +24,7 @@ NAMED = {
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_SUMMED = 5_000  # dense features up to which sums of products beat passes over the rows
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
-_SAMPLE_ROWS, _SAMPLE_PER_FEATURE = 10_000, 20
+_SAMPLE_ROWS, _SAMPLE_SHARE, _SAMPLE_PER_FEATURE = (10_000, 20_000), 8, 20  # one row in 8, within limits
 _CURVATURE_ROWS, _CURVATURE_PER_FEATURE = 4_000, 20
 _WORTH_SAMPLING = 3  # sample only where all rows are that many times more
 _SAMPLE_TOL = 1e-3
@@ -157,7 +157,8 @@ def _smoothed(solver, objective, tol, spread):
 
 
 def _sample_size(objective) -> int:
-    return max(_SAMPLE_ROWS, _SAMPLE_PER_FEATURE * objective.rows.n_features)
+    rows = objective.rows
+    return max(int(np.clip(rows.n_rows // _SAMPLE_SHARE, *_SAMPLE_ROWS)), _SAMPLE_PER_FEATURE * rows.n_features)
 
 
 def _worth_summing(rows) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gradfit._tensorflow import tf
 from gradfit.solvers._solver import SelfContained
 from gradfit.solvers._trust_region import least_within
@@ -12,6 +14,7 @@ from gradfit.solvers._trust_region import least_within
 _JITTER, _WIDE_JITTER = 1e-9, 1e-6  # keep rounding errors out of directions that the rows say nothing about
 _SAFETY = 1e-12  # lets a matrix that is positive definite but for rounding be factored
 _MAX_REJECTIONS = 30
+_NOISE_ULPS = 16
 _MAX_CLIPS = 20
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
 _SHARPEN, _LAST_WIDTH = (0.2, 3e-8)  # factors from one width of the kinks to the next, and from the first to the last
@@ -74,7 +77,8 @@ class TrustRegion(SelfContained):
         target = self.minimize_model(objective, state.theta, state.gradient, damped)
         solved = tf.reduce_all(tf.math.is_finite(target))
         move = tf.where(solved, target, state.theta) - state.theta
-        width, sharpens, at_last = _sharpened(objective, state, self._predicted(objective, state, state.theta + move))
+        predicted = self._predicted(objective, state, state.theta + move)
+        width, sharpens, at_last = _sharpened(objective, state, predicted)
         trial = state.theta + tf.where(sharpens, tf.ones_like(state.shortening), state.shortening) * move
         new = objective.smoothed(width).evaluate(trial, "hessian")
         finite = solved & tf.math.is_finite(new.value) & tf.reduce_all(tf.math.is_finite(new.gradient))
@@ -84,10 +88,11 @@ class TrustRegion(SelfContained):
         )
         shortening, damping = _next_step_length(state, accepted, finite, move, new)
         is_long = tf.reduce_max(tf.abs(move)) > _SHORT * tf.reduce_max(tf.abs(theta))
+        matters = is_long & (predicted > objective.noise(state.value))
         rejections = tf.where(accepted, 0, state.rejections + 1)
         return state._replace(
             theta=theta, value=value, gradient=gradient, hessian=hessian, damping=damping, shortening=shortening,
-            width=tf.where(accepted, width, state.width), unfinished=sharpens | ~at_last | (accepted & is_long),
+            width=tf.where(accepted, width, state.width), unfinished=sharpens | ~at_last | (accepted & matters),
             rejections=rejections, stalled=rejections >= _MAX_REJECTIONS,
             passes=state.passes + 1.0, updates=state.updates + 1,
         )  # fmt: skip
@@ -221,9 +226,13 @@ def _unbounded_step(gradient, hessian, radius):
 
 
 def jitter(objective, theta):
-    """Return what to add to a Hessian of unit diagonal: more where there are fewer rows than parameters."""
+    """Return what to add to a Hessian of unit diagonal: more where there are fewer rows than parameters.
+
+    Never less than the Hessian's own rounding, which would else decide where classes have no curvature between them.
+    """
     wide = objective.rows.n_rows < tf.size(theta)
-    return tf.where(wide, tf.constant(_WIDE_JITTER, tf.float64), _JITTER)
+    rounding = _NOISE_ULPS * float(np.finfo(objective.rows.dtype).eps)
+    return tf.where(wide, tf.constant(_WIDE_JITTER, tf.float64), max(_JITTER, rounding))
 
 
 def solve_positive(matrix, vector):
