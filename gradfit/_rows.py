@@ -160,8 +160,8 @@ class ArrayRows(HostRows):
 
     def blocks(self, least=1):
         """Yield consecutive row blocks."""
-        step = max(least, BLOCK_BYTES // max(1, self.n_features * self.dtype.itemsize))
-        step = step // SUM_ROWS * SUM_ROWS or step
+        step = BLOCK_BYTES // max(1, self.n_features * self.dtype.itemsize)
+        step = max(1, least, step // SUM_ROWS * SUM_ROWS or step)
         for start in range(0, self.n_rows, step):
             part = slice(start, start + step)
             yield self.X[part], self.y[part], self.weight[part]

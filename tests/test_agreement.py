@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 from sklearn import datasets, linear_model
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from gradfit import LinearRegression, LogisticRegression, losses
@@ -320,6 +321,7 @@ def test_rows_that_a_sample_misrepresents():
         ("float64", 1e8, 1e-7),
         ("float32", 2.0, 1e-6),
         ("float32", 1e3, 2e-7),
+        ("float32", 1e5, 2e-7),
     ],
 )
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -344,3 +346,36 @@ def test_wide_least_squares_is_exact_at_any_width():
     model = LinearRegression().fit(X, y)
     expected = np.linalg.lstsq(np.column_stack([X, np.ones(5_000)]), y, rcond=None)[0]
     assert_allclose(model.coef_, expected[:-1], atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_float32_classes_end_at_the_rounding_floor():
+    X, y = datasets.make_blobs(n_samples=300, random_state=0)
+    X = StandardScaler().fit_transform(X)
+    model = LogisticRegression(l1_ratio=0.5, solver="proximal_newton", tol=1e-10)
+    rounded = clone(model).fit(X.astype(np.float32), y)
+    assert rounded.status_ == "precision_limit"
+    assert_allclose(rounded.coef_, model.fit(X, y).coef_, atol=1e-5)
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(1e5, 1.0), (3.0, 1e-10), (1e6, 1e30)])
+def test_many_columns_in_float32_with_offsets_and_units(offset, unit):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(1500, 410)) * np.geomspace(1, 1e-2, 410) @ rng.normal(size=(410, 410)) + offset).astype("f")
+    y = (unit * (X[:, 0] - offset + rng.normal(size=1500))).astype("f")
+    model = LinearRegression().fit(X, y)
+    centred = X - X.mean(axis=0, dtype=np.float64)
+    expected = np.linalg.lstsq(centred, y - y.mean(dtype=np.float64), rcond=None)[0]
+    assert_allclose(model.coef_, expected, rtol=0, atol=3e-7 * np.abs(expected).max())
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_features", [10, 450])
+def test_constant_column_left_as_it_is(n_features):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, n_features)) + 1e3
+    X[:, 0] = 3.0
+    y = X[:, 1] + rng.normal(size=20_000)
+    model = LinearRegression(standardize=False).fit(X, y)
+    expected = np.linalg.lstsq(X - X.mean(axis=0), y - y.mean(), rcond=None)[0]
+    assert_allclose(model.coef_, expected, atol=1e-9)

@@ -162,7 +162,8 @@ def _sample_size(objective) -> int:
 
 
 def _worth_summing(rows) -> bool:
-    return rows.can_center and rows.n_features <= _MAX_SUMMED and rows.n_rows >= 2 * rows.n_features
+    is_tall = rows.comes_in_batches or rows.n_rows >= 2 * rows.n_features
+    return rows.can_center and rows.n_features <= _MAX_SUMMED and is_tall
 
 
 def _worth_sampling(objective) -> bool:

@@ -1,4 +1,4 @@
-"""Least squares without iterations: one pass over the rows, then linear algebra."""
+"""Least squares without iterations: sums over the rows, then linear algebra."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gradfit.solvers._normal_sums import Factored, NormalSums
 _TRUSTED = {"float64": 1e4, "float32": 1e2}
 _SMALL_WORK = 2e6  # n (p + 1)^2 below which twice the precision costs less than a compiled pass
 _LOOK_ROWS, _SINGULAR = 1_000, 1e-12
-_MAX_SUMMED, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
+_MAX_SUMMARY, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
 _MAX_PRECISE = 400  # columns up to which a factorization in twice the precision is affordable
 _CORRECTABLE = {"float64": 1e10, "float32": 1e4}  # condition numbers of sums that corrections make up for
 _MOST_CORRECTIONS = 6
-_BLOCK_ASPECT = 4  # rows a column of a block, so that adding its products up costs little
+_ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a block, so that adding its products up costs little
 
 
 class Exact(BaseEstimator):
-    """Solves ``(X'WX + ridge) b = X'Wy`` for a quadratic loss; all targets share one pass over the rows.
+    """Solves ``(X'WX + ridge) b = X'Wy`` for a quadratic loss; all targets share the passes over the rows.
 
     The sums are taken on the host, in the data's float type over small blocks and in float64 beyond. Where they
     cannot be trusted (condition number above 1e4; 1e2 in float32), or cost nothing anyway, they are taken in twice
@@ -53,11 +53,15 @@ class Exact(BaseEstimator):
         rows = objective.rows
         p = rows.n_features
         if p > _MAX_PRECISE:
+            failures = 0
             for dtype in dict.fromkeys((rows.dtype, np.dtype(np.float64))):
                 found = _solve_by_cholesky(objective, dtype, correctable=True)
                 if found is not None:
-                    return found
-            return _solve_by_svd(objective)
+                    break
+                failures += 1
+            found = found or _solve_by_svd(objective)
+            found[2].n_passes += failures
+            return found
         found = None
         if rows.n_rows * (p + 1.0) ** 2 > _SMALL_WORK:
             found = _solve_by_cholesky(objective, rows.dtype, correctable=False)
@@ -78,7 +82,7 @@ def _solve_by_cholesky(objective, dtype, correctable):
         return None
     theta = factored.solve(right).T
     gradient = theta @ matrix - right.T
-    value = start + 0.5 * np.sum(theta * (gradient - right.T), axis=1)
+    value = np.maximum(start + 0.5 * np.sum(theta * (gradient - right.T), axis=1), 0.0)
     theta = np.column_stack([theta, mean[p:] - theta @ mean[:p]])
     found = theta, np.pad(gradient, ((0, 0), (0, 1))), value, 1
     if condition > _TRUSTED[dtype.name]:
@@ -99,12 +103,12 @@ def _corrected(objective, theta, mean, factored):
         gradient, value = _gradient_over_rows(objective, theta)
         n_passes += 1
         step = factored.solve((gradient[:, :p] - gradient[:, p:] * mean).T).T
-        size = np.abs(step).max() / max(np.abs(theta).max(), eps)
+        size = np.abs(step).max() / max(np.abs(theta[:, :p]).max(), np.finfo(np.float64).tiny)
         if not eps < size < 0.5 * last:
-            break
+            return (theta, gradient, value, n_passes) if size <= np.sqrt(eps) else None
         offset = gradient[:, p:] / objective.curvature_of_quadratic() - step @ mean[:, None]
         theta, last = theta - np.hstack([step, offset * objective.form.fit_intercept]), size
-    return (theta, gradient, value, n_passes) if size < np.sqrt(eps) else None
+    return None
 
 
 def _gradient_over_rows(objective, theta):
@@ -114,7 +118,7 @@ def _gradient_over_rows(objective, theta):
     for x, y, weight in rows.dense_blocks():
         x = rows.scaling.apply(x.astype(np.float64, copy=False))
         residual = x @ theta[:, :-1].T + theta[:, -1] - y.reshape(len(x), -1)
-        slope = residual * (weight[:, None] * objective.curvature_of_quadratic() / rows.total_weight)
+        slope = residual * (objective.curvature_of_quadratic() / rows.total_weight * weight[:, None].astype(np.float64))
         value += 0.5 * np.sum(slope * residual, axis=0)
         gradient += np.column_stack([slope.T @ x, slope.sum(axis=0)])
     return gradient, value
@@ -126,7 +130,7 @@ def equivalent_rows(objective):
     None where there are not many more rows than columns, or where float64 sums would cost digits.
     """
     rows, p = objective.rows, objective.rows.n_features
-    if not 0 < p <= _MAX_SUMMED or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
+    if not 0 < p <= _MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
         return None
     if rows.n_rows * (p + 1.0) ** 2 <= _SMALL_WORK:
         return None
@@ -151,10 +155,11 @@ def _float64_sums(objective, dtype):
     """
     rows, p = objective.rows, objective.rows.n_features
     shift = rows.scaling.shift if np.any(np.abs(rows.scaling.shift) > rows.scaling.scale) else np.zeros(p)
+    shift = shift.astype(dtype).astype(np.float64)  # as it will be taken off
     gram, product = np.zeros((p, p)), np.empty((p, p), dtype)
     sides: Any = 0.0
     targets, squares, total = 0.0, 0.0, 0.0
-    for x, y, weight in rows.dense_blocks(_BLOCK_ASPECT * p):
+    for x, y, weight in rows.dense_blocks(_tall(p)):
         x, weight, y = x.astype(dtype, copy=False), weight[:, None].astype(dtype, copy=False), y.reshape(len(x), -1)
         weighted = weight * y
         total += float(weight.sum(dtype=np.float64))
@@ -184,12 +189,18 @@ def _float64_sums(objective, dtype):
 def _cost_of_centering(matrix, mean):
     """Return by how much taking the means off has magnified the rounding of the sums of squares."""
     diagonal = np.maximum(np.diagonal(matrix), np.finfo(np.float64).tiny)
-    return float(np.max(1.0 + mean[: len(matrix)] ** 2 / diagonal, initial=1.0))
+    with np.errstate(over="ignore"):
+        return float(np.max(1.0 + mean[: len(matrix)] ** 2 / diagonal, initial=1.0))
+
+
+def _tall(n_features) -> int:
+    """Return how many rows a block must have to be taller than wide, as far as memory allows."""
+    return min(_ROWS_PER_COLUMN * n_features, _MOST_BYTES // (8 * max(1, n_features)))
 
 
 def _shifted(x, shift):
     """Yield blocks of x that fit the cache, or are taller than wide, less `shift`, with the rows they are."""
-    step = max(64, _BLOCK_ASPECT * x.shape[1], CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
+    step = max(64, _tall(x.shape[1]), CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
     scratch = np.empty((min(step, len(x)), x.shape[1]), x.dtype) if shift.any() else None
     for start in range(0, len(x), step):
         part = slice(start, start + step)
@@ -250,27 +261,37 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
 
 
 def _solve_by_svd(objective):
-    """Solve on the standardized rows themselves, for many columns whose normal equations cannot be trusted."""
-    rows, fit_intercept = objective.rows, objective.form.fit_intercept
-    parts = []
-    curvature = objective.curvature_of_quadratic()
-    for x, y, weight in rows.standardized_blocks():
-        root = np.sqrt(curvature * weight)[:, None].astype(np.float64)
-        ones = np.ones((len(x), int(fit_intercept)))
-        parts.append((root * np.column_stack([x, ones]), root * y.reshape(len(x), -1)))
-    design, response = (np.concatenate(column) for column in zip(*parts, strict=True))
-    ridge = np.sqrt(objective.numbers.l2 * rows.total_weight)
-    if ridge.any():
-        design = np.concatenate([design, np.diag(ridge)])
-        response = np.concatenate([response, np.zeros((len(ridge), response.shape[1]))])
-    cutoff = max(design.shape) * np.finfo(rows.dtype).eps
-    theta, _, rank, _ = lstsq(design, response, cond=cutoff)
-    theta = np.pad(theta.T, ((0, 0), (0, int(not fit_intercept))))
+    """Solve from the triangular factor of the rows, for many columns whose normal equations cannot be trusted."""
+    rows, p, fit_intercept = objective.rows, objective.rows.n_features, objective.form.fit_intercept
+    mean, varying = _means_and_varying(rows)
+    mean *= fit_intercept
+    ridge = np.diag(np.sqrt(objective.numbers.l2[:p] * rows.total_weight))
+    triangle: Any = np.pad(ridge, ((0, 0), (0, len(mean) - p)))
+    for z, weight in _standardized_with_targets(rows):
+        block = (z - mean) * np.sqrt(objective.curvature_of_quadratic() * weight)
+        triangle = np.linalg.qr(np.vstack([triangle, block]), mode="r")
+    cutoff = max(4 * np.finfo(rows.dtype).eps, max(rows.n_rows, p) * np.finfo(np.float64).eps)
+    theta, _, rank, _ = lstsq(triangle[:, :p], triangle[:, p:], cond=cutoff)
+    theta = np.column_stack([theta.T, mean[p:] - theta.T @ mean[:p]])
     gradient, value = _gradient_over_rows(objective, theta)
-    kept = design.shape[1]
+    kept = p + fit_intercept
     coef, intercept = rows.scaling.to_user(theta[:, :kept], fit_intercept)
-    varying = int(np.count_nonzero(np.ptp(design[:, : rows.n_features], axis=0)))
-    return coef, intercept, _result(gradient[:, :kept], value, rank - int(fit_intercept), varying, n_passes=2)
+    return coef, intercept, _result(gradient[:, :kept], value, rank, varying, n_passes=3)
+
+
+def _standardized_with_targets(rows):
+    """Yield blocks of standardized columns and targets side by side, and weights (n, 1), all float64."""
+    for x, y, weight in rows.dense_blocks(_tall(rows.n_features)):
+        x = rows.scaling.apply(x.astype(np.float64, copy=False))
+        yield np.column_stack([x, y.reshape(len(x), -1)]), weight[:, None].astype(np.float64)
+
+
+def _means_and_varying(rows):
+    """Return the weighted means of columns and targets, and how many columns vary."""
+    parts = [(weight.T @ z, z.min(axis=0), z.max(axis=0)) for z, weight in _standardized_with_targets(rows)]
+    totals, lows, highs = zip(*parts, strict=True)
+    varies = np.max(highs, axis=0) > np.min(lows, axis=0)
+    return np.sum(totals, axis=0)[0] / rows.total_weight, int(np.count_nonzero(varies[: rows.n_features]))
 
 
 def _result(gradient, value, rank, varying, n_passes=1) -> SolveResult:

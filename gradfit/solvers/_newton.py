@@ -232,7 +232,7 @@ def jitter(objective, theta):
     """
     wide = objective.rows.n_rows < tf.size(theta)
     rounding = _NOISE_ULPS * float(np.finfo(objective.rows.dtype).eps)
-    return tf.where(wide, tf.constant(_WIDE_JITTER, tf.float64), max(_JITTER, rounding))
+    return tf.where(wide, tf.constant(max(_WIDE_JITTER, rounding), tf.float64), max(_JITTER, rounding))
 
 
 def solve_positive(matrix, vector):
