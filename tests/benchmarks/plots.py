@@ -31,7 +31,7 @@ def _ratios(axes, cases):
     ]
     ratios = np.array([ratio for _, ratio in bars])
     colors = np.where(ratios >= 1, "tab:blue", "tab:orange")
-    axes.barh([name for name, _ in bars], ratios, color=colors, left=0)
+    axes.barh([name for name, _ in bars], ratios - 1, color=colors, left=1)
     axes.set(xscale="log", xlabel="time of the peer / time of gradfit (later fits)")
     axes.axvline(1, color="black", linewidth=1)
     axes.tick_params(axis="y", labelsize=7)
