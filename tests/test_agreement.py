@@ -379,3 +379,10 @@ def test_constant_column_left_as_it_is(n_features):
     model = LinearRegression(standardize=False).fit(X, y)
     expected = np.linalg.lstsq(X - X.mean(axis=0), y - y.mean(), rcond=None)[0]
     assert_allclose(model.coef_, expected, atol=1e-9)
+
+
+def test_columns_that_all_are_constant(capfd):
+    y = np.arange(5.0)
+    model = LinearRegression().fit(np.ones((5, 2)), y)
+    assert_allclose([*model.coef_, model.intercept_], [0.0, 0.0, 2.0], atol=1e-12)
+    assert "DPOCON" not in "".join(capfd.readouterr())

@@ -146,6 +146,8 @@ class Factored(NamedTuple):
         scaled = matrix / scale
         scaled /= scale[:, None]
         norm = lapack.dlange("1", scaled.T)
+        if not (matrix.size and np.isfinite(norm)):
+            return cls(None, scale, np.inf)
         try:  # NumPy's, by the library that has just multiplied: two of them fight for cores
             factor = np.linalg.cholesky(scaled).T
         except np.linalg.LinAlgError:
