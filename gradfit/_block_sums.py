@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +20,10 @@ class Form:
     """What a compiled program depends on: the kind of loss and the layout, but no number."""
 
     loss_type: type[Loss]
-    constants: tuple  # constructor arguments that are not numbers, such as a user's function
+    constants: tuple = field(compare=False)  # constructor arguments that are not numbers, such as a user's function
     number_names: tuple[str, ...]
     fit_intercept: bool
+    expression: Any = None  # what was traced of a loss that is not gradfit's own, a function of (y, raw, numbers)
 
     @property
     def per_class(self) -> bool:
@@ -29,6 +32,8 @@ class Form:
 
     def loss(self, numbers, dtype):
         """Return the loss with tensors for numbers."""
+        if self.expression is not None:
+            return partial(self.expression, numbers=tf.cast(numbers, dtype))
         values = dict(zip(self.number_names, tf.unstack(tf.cast(numbers, dtype), len(self.number_names)), strict=True))
         return self.loss_type(**dict(self.constants), **values)
 
@@ -37,11 +42,18 @@ def form_of(loss, fit_intercept: bool, dtype="float64") -> tuple[Form, np.ndarra
     """Return the interned form of a loss for data of a float type, and its numbers."""
     params = loss.get_params(deep=False)
     names = tuple(sorted(k for k, v in params.items() if isinstance(v, (int, float)) and not isinstance(v, bool)))
-    rows = [tf.TensorSpec([None], dtype)] * 2 if loss.needs_probe else []
-    constants = tuple(
-        sorted((k, traced(v, rows, f"loss={v!r}") if rows else v) for k, v in params.items() if k not in names)
-    )
-    return Form(type(loss), constants, names, fit_intercept), np.array([params[k] for k in names], np.float64)
+    numbers = np.array([params[k] for k in names], np.float64)
+    form = Form(type(loss), tuple((k, v) for k, v in sorted(params.items()) if k not in names), names, fit_intercept)
+    if loss.is_foreign:
+        y = tf.TensorSpec([None], "int32" if loss.per_class else dtype)
+        raw = tf.TensorSpec([None, None] if loss.per_class else [None], dtype)
+
+        def expression(y, raw, numbers):
+            return form.loss(numbers, dtype)(y, raw)
+
+        specs = [y, raw, tf.TensorSpec(numbers.shape, dtype)]
+        form = replace(form, expression=traced(expression, specs, f"loss={loss!r}"))
+    return form, numbers
 
 
 @dataclass(frozen=True)

@@ -108,14 +108,21 @@ def graph_key(concrete) -> tuple:
 
 @dataclass(frozen=True)
 class Traced:
-    """A user's function, equal to all that trace to the same graph, so that it finds its own compiled program."""
+    """A user's function as it was when a fit began, equal to all that trace to the same graph.
+
+    It calls what was traced, never the function again: what that reads from outside may have changed by the time
+    a program that other fits share is compiled.
+    """
 
     function: Any = field(compare=False)
+    concrete: Any = field(compare=False)
     key: tuple
 
-    def __call__(self, *arguments):
-        """Call the function."""
-        return self.function(*arguments)
+    def __call__(self, *arguments, **named):
+        """Call what was traced; a call of Python inside has a graph of its own each time, so is never shared."""
+        operations = self.concrete.graph.get_operations()
+        calls_python = any(operation.type == "EagerPyFunc" for operation in operations)
+        return (self.function if calls_python else self.concrete)(*arguments, **named)
 
     def __repr__(self):
         return repr(self.function)
@@ -126,13 +133,13 @@ def traced(function, specs, what: str) -> Traced:
     if isinstance(function, Traced):
         return function
     try:
-        concrete = tf.function(lambda *arguments: function(*arguments), autograph=False).get_concrete_function(*specs)
+        concrete = tf.function(function, autograph=False).get_concrete_function(*specs)
     except Exception as error:
         raise ValueError(
             f"{what} could not be compiled: {type(error).__name__}: {error}. It must use TensorFlow operations only: "
             "tf.math, not NumPy, and tf.where instead of Python's if."
         ) from error
-    return Traced(function, graph_key(concrete))
+    return Traced(function, concrete, graph_key(concrete))
 
 
 def as_tensor(who: str, x, name: str = "x"):

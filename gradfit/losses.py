@@ -40,6 +40,8 @@ class Loss(BaseEstimator, ABC):
         The loss has kinks and a constructor argument `smoothing` that rounds them off; solvers drive it to zero.
     needs_probe : bool
         The expression is a stranger's: call it once on three rows before any work.
+    is_foreign : bool
+        The class is not gradfit's own, or calls a function that is not: what it computes may change between two fits.
     per_class : bool
         `raw` has one column per class and `y` holds integer labels.
     shift_invariant : bool
@@ -54,6 +56,11 @@ class Loss(BaseEstimator, ABC):
     shift_invariant = False
     needs_probe = False
     domain: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether what it computes may depend on more than its numbers."""
+        return self.needs_probe or type(self).__module__ != __name__
 
     @abstractmethod
     def __call__(self, y, raw):
