@@ -1,9 +1,7 @@
 """gradfit: regression on TensorFlow with the scikit-learn API."""
 
 from gradfit import losses, solvers
-from gradfit._solve_system import solve_system
-from gradfit.devices import list_devices
-from gradfit.display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
+from gradfit.backend._devices import list_devices
 from gradfit.estimators import (
     EquationSystem,
     LinearRegression,
@@ -11,7 +9,8 @@ from gradfit.estimators import (
     NonlinearRegression,
     PolynomialRegression,
 )
-from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize
+from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
+from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
 
 __all__ = [
     "CoefficientPathDisplay",

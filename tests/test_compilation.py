@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gradfit import EquationSystem, LogisticRegression, NonlinearRegression, _batch_loop, _loop
-from gradfit._compiled import CompiledLater
-from gradfit._tensorflow import tf
+from gradfit import EquationSystem, LogisticRegression, NonlinearRegression
+from gradfit.backend._compile import CompiledLater
+from gradfit.backend._tensorflow import tf
+from gradfit.solvers import _loop
+from gradfit.solvers.batched import _batch_loop
 
 
 def test_patience():

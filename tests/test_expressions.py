@@ -14,7 +14,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from gradfit.expressions import RESERVED, Expression, parse, parse_equation
+from gradfit.models._formula import RESERVED, Expression, parse, parse_equation
 
 POINTS = np.array([0.1, 0.35, 0.8])
 REFERENCES = {
@@ -241,7 +241,7 @@ def test_pickles_its_text_only(expression):
 def test_reading_needs_no_tensorflow():
     code = """
 import sys
-from gradfit.expressions import parse
+from gradfit.models._formula import parse
 parse("a * exp(-x / tau)")
 assert "tensorflow" not in sys.modules
 """

@@ -9,20 +9,19 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from gradfit import _result
-from gradfit._dataset import DatasetRows
-from gradfit._loop import minimize
-from gradfit._objective import Objective
-from gradfit._penalty import ElasticNet, stationarity
-from gradfit._rows import ArrayRows
-from gradfit._scaling import Scaling
-from gradfit._settings import check_settings
-from gradfit.devices import on_device
-from gradfit.estimators._progress import ProgressPrinter
-from gradfit.solvers import Exact, GradientDescent, Newton
-from gradfit.solvers._choose import get_solver, stages
+from gradfit.backend._devices import on_device
+from gradfit.data._datasets import DatasetRows
+from gradfit.data._rows import ArrayRows
+from gradfit.data._scaling import Scaling
+from gradfit.objectives._linear import Objective
+from gradfit.objectives._penalty import ElasticNet, stationarity
+from gradfit.solvers import Exact, GradientDescent, Newton, _result
+from gradfit.solvers._early_stopping import HeldOut
 from gradfit.solvers._exact import equivalent_rows, mark_deficient
-from gradfit.solvers._held_out import HeldOut
+from gradfit.solvers._loop import minimize
+from gradfit.solvers._progress import ProgressPrinter
+from gradfit.solvers._settings import check_settings
+from gradfit.solvers._strategy import get_solver, stages
 
 
 class LinearModel(BaseEstimator, ABC):

@@ -11,16 +11,16 @@ from sklearn.metrics import pairwise_distances_argmin, r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from gradfit._named_values import bounds_of, check_inside, start_of
-from gradfit._residuals import OneByOne, probe
-from gradfit._result import warn
-from gradfit._root_finding import Equations, Roots, draw_starts, find_roots
-from gradfit._settings import COUNT, POSITIVE, check_settings
-from gradfit._tensorflow import tf
-from gradfit._user_function import traced
-from gradfit.devices import on_device
-from gradfit.estimators._models import WrittenEquations
-from gradfit.expressions import RESERVED, parse_equation
+from gradfit.backend._devices import on_device
+from gradfit.backend._tensorflow import tf
+from gradfit.models._formula import RESERVED, parse_equation
+from gradfit.models._user_function import traced
+from gradfit.models._written import WrittenEquations
+from gradfit.objectives._bounds import bounds_of, check_inside, start_of
+from gradfit.objectives._residuals import OneByOne, probe
+from gradfit.solvers._result import warn
+from gradfit.solvers._settings import COUNT, POSITIVE, check_settings
+from gradfit.solvers.batched._roots import Equations, Roots, draw_starts, find_roots
 
 _SHOWN = 10
 

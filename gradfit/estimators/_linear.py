@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import RegressorMixin
 
-from gradfit._autodiff import probe
-from gradfit._penalty import ElasticNet
+from gradfit.backend._tape import probe
 from gradfit.estimators._partial import PartialFit
-from gradfit.losses import get_loss
+from gradfit.losses._named import get_loss
+from gradfit.objectives._penalty import ElasticNet
 
 
 class LinearRegressor(RegressorMixin, PartialFit):

@@ -7,9 +7,9 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gradfit._penalty import ElasticNet
 from gradfit.estimators._partial import PartialFit
 from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
+from gradfit.objectives._penalty import ElasticNet
 
 
 class LogisticRegression(ClassifierMixin, PartialFit):

@@ -9,20 +9,21 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from gradfit import _autodiff, losses
-from gradfit._block_sums import form_of
-from gradfit._curve_fit import Curves, Fit, fit_curves
-from gradfit._named_values import bounds_of, check_inside, start_of
-from gradfit._residuals import OneByOne, probe
-from gradfit._result import CONVERGED_STATUSES, curve_message, warn
-from gradfit._settings import COUNT, FRACTION, check_settings
-from gradfit._tensorflow import tf
-from gradfit._uncertainty import correlations
-from gradfit._user_function import traced
-from gradfit.devices import on_device
-from gradfit.estimators._models import CalledModel, WrittenModel
-from gradfit.estimators._report import report
-from gradfit.expressions import RESERVED, parse
+from gradfit import losses
+from gradfit.backend import _tape
+from gradfit.backend._devices import on_device
+from gradfit.backend._tensorflow import tf
+from gradfit.inspection._summary import report
+from gradfit.models._formula import RESERVED, parse
+from gradfit.models._user_function import traced
+from gradfit.models._written import CalledModel, WrittenModel
+from gradfit.objectives._block_sums import form_of
+from gradfit.objectives._bounds import bounds_of, check_inside, start_of
+from gradfit.objectives._residuals import OneByOne, probe
+from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
+from gradfit.solvers._settings import COUNT, FRACTION, check_settings
+from gradfit.solvers.batched._curves import Curves, Fit, fit_curves
+from gradfit.solvers.batched._uncertainty import correlations
 
 
 class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -131,7 +132,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if not weight.any():
             raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
         if loss.needs_probe:
-            _autodiff.probe(loss, "float64")
+            _tape.probe(loss, "float64")
         loss.check_target(y)
         names = self._parameter_names(X)
         start = None if self.p0 is None else start_of(self.p0, names, "p0")

@@ -7,14 +7,14 @@ from typing import Any
 
 from sklearn.base import clone
 
-from gradfit._scaling import Scaling
-from gradfit._settings import check_settings
-from gradfit.devices import on_device
+from gradfit.backend._devices import on_device
+from gradfit.data._scaling import Scaling
 from gradfit.estimators._base import LinearModel
 from gradfit.solvers import Exact, GradientDescent
-from gradfit.solvers._choose import get_solver
 from gradfit.solvers._exact import add_rows, solve_sums
 from gradfit.solvers._normal_sums import NormalSums
+from gradfit.solvers._settings import check_settings
+from gradfit.solvers._strategy import get_solver
 
 _BATCH_SIZE = 32
 

@@ -7,7 +7,7 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.validation import check_is_fitted
 
-from gradfit._basis import Chebyshev, Monomials
+from gradfit.data._polynomials import Chebyshev, Monomials
 from gradfit.estimators._linear import LinearRegressor
 
 

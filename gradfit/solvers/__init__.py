@@ -3,9 +3,9 @@
 from gradfit.solvers._exact import Exact
 from gradfit.solvers._gradient_descent import GradientDescent
 from gradfit.solvers._lbfgs import LBFGS
-from gradfit.solvers._levenberg_marquardt import LevenbergMarquardt
 from gradfit.solvers._newton import Newton
 from gradfit.solvers._proximal_gradient import ProximalGradient
 from gradfit.solvers._proximal_newton import ProximalNewton
+from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt
 
 __all__ = ["LBFGS", "Exact", "GradientDescent", "LevenbergMarquardt", "Newton", "ProximalGradient", "ProximalNewton"]

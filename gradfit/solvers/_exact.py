@@ -8,9 +8,9 @@ import numpy as np
 from scipy.linalg import lstsq, solve_triangular
 from sklearn.base import BaseEstimator
 
-from gradfit._result import SolveResult
-from gradfit._scaling import CACHE_BYTES
+from gradfit.data._scaling import CACHE_BYTES
 from gradfit.solvers._normal_sums import Factored, NormalSums
+from gradfit.solvers._result import SolveResult
 
 _TRUSTED = {"float64": 1e4, "float32": 1e2}
 _SMALL_WORK = 2e6  # n (p + 1)^2 below which twice the precision costs less than a compiled pass

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from gradfit._block_sums import Form
-from gradfit._objective import Objective
-from gradfit._settings import check_settings
-from gradfit._tensorflow import tf
+from gradfit.backend._tensorflow import tf
+from gradfit.objectives._block_sums import Form
+from gradfit.objectives._linear import Objective
+from gradfit.solvers._settings import check_settings
 from gradfit.solvers._solver import Iteration, Solver
 
 _NOISE_ULPS = 2**17

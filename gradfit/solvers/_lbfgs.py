@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gradfit._tensorflow import tf
+from gradfit.backend._tensorflow import tf
 from gradfit.solvers._newton import factorize, jitter
 from gradfit.solvers._solver import SelfContained
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradfit._tensorflow import tf
+from gradfit.backend._tensorflow import tf
 from gradfit.solvers._solver import SelfContained
 from gradfit.solvers._trust_region import least_within
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
-from gradfit import _double_double as dd
+from gradfit.data import _double_double as dd
 
 _REFINED_CONDITION, _REFINEMENTS = 1e8, 4  # each refinement gains 7 digits at least
 _MOST_REFINED = 2e6  # terms of one product up to which they fit the memory

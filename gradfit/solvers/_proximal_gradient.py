@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gradfit._penalty import shrink
-from gradfit._tensorflow import tf
+from gradfit.backend._tensorflow import tf
+from gradfit.objectives._penalty import shrink
 from gradfit.solvers._solver import SelfContained
 
 _SHORTER, _LONGER = 2.0, 0.95

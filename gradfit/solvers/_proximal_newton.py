@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gradfit._penalty import shrink
-from gradfit._tensorflow import tf
+from gradfit.backend._tensorflow import tf
+from gradfit.objectives._penalty import shrink
 from gradfit.solvers._newton import TrustRegion, solve_positive
 
 _ROUND = 50

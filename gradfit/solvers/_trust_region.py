@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradfit._tensorflow import tf
+from gradfit.backend._tensorflow import tf
 
 _ROUNDS = 8
 _NEGATIVE = -1e-8  # eigenvalues below that share of the largest are not rounding errors

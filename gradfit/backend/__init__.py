@@ -1,0 +1,1 @@
+"""TensorFlow itself: how it is imported, differentiated, compiled and placed."""

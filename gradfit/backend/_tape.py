@@ -1,0 +1,141 @@
+"""The only room that opens a GradientTape: slopes and curvatures of pointwise losses, derivatives of functions."""
+
+from __future__ import annotations
+
+from gradfit.backend._tensorflow import tf
+
+FEW_ROWS = 8
+
+
+def slope(loss, y, raw, weight=None):
+    """Return each row's loss and its derivative with respect to `raw`, times its weight."""
+    with tf.GradientTape() as tape:
+        tape.watch(raw)
+        rows = loss(y, raw)
+    return rows, _require(tape.gradient(rows, raw, output_gradients=weight), loss)
+
+
+def curvature(loss, y, raw, weight=None):
+    """Return each row's loss and its first and second derivatives with respect to a 1-D `raw`, times its weight."""
+    with tf.GradientTape() as outer:
+        outer.watch(raw)
+        rows, first = slope(loss, y, raw, weight)
+    return rows, first, outer.gradient(first, raw, unconnected_gradients="zero")
+
+
+def class_curvature(loss, y, raw, weight, row):
+    """Return each row's ``weight d2 l / d raw_row d raw_k`` for all classes k, shape (n, K)."""
+    with tf.GradientTape() as outer:
+        outer.watch(raw)
+        _, first = slope(loss, y, raw, weight)
+        component = tf.gather(first, row, axis=1)
+    return outer.gradient(component, raw, unconnected_gradients="zero")
+
+
+def member_jacobians(function, theta):
+    """Return ``z = function(theta)``, (B, m), and its transposed Jacobians, (B, p, m); members are independent.
+
+    Wide systems take one backward pass an equation; tall ones one forward pass a parameter, which is the
+    derivative of the backward pass with respect to its seed.
+    """
+    with tf.GradientTape(persistent=True) as outer:
+        with tf.GradientTape(persistent=True) as inner:
+            inner.watch(theta)
+            z = function(theta)
+        seed = tf.ones_like(z)
+        outer.watch(seed)
+        back = tf.convert_to_tensor(inner.gradient(z, theta, output_gradients=seed, unconnected_gradients="zero"))
+    if z.shape[1] is not None and z.shape[1] <= theta.shape[1]:
+        return z, tf.transpose(_rows_of(inner, z, theta, z.shape[1]), [0, 2, 1])
+    return z, _rows_of(outer, back, seed, theta.shape[1])
+
+
+def _rows_of(tape, target, source, count):
+    """Return ``d target / d source`` per member; few rows are cheaper to trace one by one."""
+    if count > FEW_ROWS:
+        return tape.batch_jacobian(target, source, unconnected_gradients="zero")
+    seeds = [tf.one_hot(tf.fill(tf.shape(target)[:1], k), count, dtype=target.dtype) for k in range(count)]
+    rows = [tape.gradient(target, source, output_gradients=s, unconnected_gradients="zero") for s in seeds]
+    return tf.stack([tf.convert_to_tensor(row) for row in rows], 1)
+
+
+def derivative(fun, x, order: int):
+    """Return the derivative of an elementwise function, of any order >= 0, by nested tapes; None where unconnected."""
+    if order == 0:
+        return fun(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        below = derivative(fun, x, order - 1)
+    return tape.gradient(below, x, unconnected_gradients="none" if order == 1 else "zero")
+
+
+def value_and_gradient(fun, x):
+    """Return a scalar function's value and its gradient, structured as x; None where unconnected."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = fun(x)
+    return value, tf.nest.map_structure(_dense, tape.gradient(value, x))
+
+
+def jacobian(fun, x):
+    """Return a function's value and its Jacobian, value's shape + x's shape; None where unconnected."""
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        value = fun(x)
+    return value, _rows(tape, value, x)
+
+
+def value_gradient_and_hessian(fun, x):
+    """Return a scalar function's value, gradient and Hessian; gradient and Hessian are None where unconnected."""
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(x)
+        value, gradient = value_and_gradient(fun, x)
+        if gradient is None:
+            return value, None, None
+        gradient = gradient + 0.0 * x  # the Hessian of a linear function is zero, not missing
+    return value, gradient, _rows(outer, gradient, x)
+
+
+def _rows(tape, target, source):
+    """Return ``d target / d source``, None where unconnected; few rows are cheaper one by one."""
+    size = target.shape.num_elements()
+    if not 0 < (size or 0) <= FEW_ROWS:
+        return tape.jacobian(target, source)
+    seeds = [tf.reshape(tf.one_hot(k, size, dtype=target.dtype), target.shape) for k in range(size)]
+    rows = [_dense(tape.gradient(target, source, output_gradients=seed)) for seed in seeds]
+    return None if rows[0] is None else tf.reshape(tf.stack(rows), (*target.shape, *source.shape))
+
+
+def _dense(gradient):
+    return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def _require(gradient, loss):
+    if gradient is None:
+        raise ValueError(
+            f"loss={loss!r} has no gradient with respect to raw. Write it in TensorFlow operations (tf.math, not "
+            "NumPy) and let it depend on raw."
+        )
+    return gradient
+
+
+def probe(loss, dtype: str) -> None:
+    """Call a loss once on three rows and raise ValueError that names what is wrong with it."""
+    y = tf.constant([0.25, 0.5, 0.75], dtype)
+    raw = tf.constant([0.5, 0.25, 0.125], dtype)
+    try:
+        rows, first = slope(loss, y, raw)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"loss={loss!r} failed on three probe rows with {type(error).__name__}: {error}. It is called as "
+            f"loss(y, raw) with two {dtype} tensors of shape (n,) and must use TensorFlow operations only, with "
+            "numbers as Python floats or tf.cast(..., y.dtype)."
+        ) from error
+    if rows.shape != (3,):
+        raise ValueError(
+            f"loss={loss!r} returned shape {tuple(rows.shape)} for 3 rows; it must return one value per row."
+        )
+    if not bool(tf.reduce_all(tf.math.is_finite(rows) & tf.math.is_finite(first))):
+        raise ValueError(f"loss={loss!r} or its gradient is not finite at y=[0.25, 0.5, 0.75], raw=[0.5, 0.25, 0.125].")

@@ -1,0 +1,174 @@
+"""`minimize`: any TensorFlow function of a vector, by the solvers of the estimators."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+from sklearn.base import clone
+
+from gradfit.backend import _tape
+from gradfit.backend._tensorflow import tf
+from gradfit.models._user_function import UserFunction, as_tensor, graph_key
+from gradfit.objectives._bounds import bounds_of, check_inside
+from gradfit.objectives._function import FlatBounds, FunctionForm, FunctionObjective
+from gradfit.solvers import LBFGS, GradientDescent, Newton, _loop
+from gradfit.solvers._result import CONVERGED_STATUSES, MESSAGES
+from gradfit.solvers._settings import check_settings
+from gradfit.solvers._solver import Solver
+
+_SOLVERS = {"lbfgs": LBFGS, "newton": Newton}
+_FAR, _HUGE = 1e6, 1e15
+
+
+def minimize(
+    fun, x0, *, solver="lbfgs", max_iter=None, tol=1e-8, bounds=None, record_path=False, callback=None
+) -> OptimizeResult:
+    """Minimize a function that returns one number.
+
+    Parameters
+    ----------
+    fun : callable
+        Written in TensorFlow operations; ``fun(x)`` gets a tensor of the shape of x0, float32 if x0 is float32, else
+        float64. It is compiled once and kept, unless Python code in it branches on x or unpacks it, which is slower.
+    x0 : array-like, tf.Tensor or tf.Variable
+    solver : {"lbfgs", "newton"}, name, class or instance of a Keras optimizer, or solver object, default="lbfgs"
+        `gradfit.solvers.LBFGS`, `Newton` or `GradientDescent`.
+    max_iter : int, optional
+        None is the solver's own default.
+    tol : float, default=1e-8
+        Stop where the largest entry of the projected gradient ``x - project(x - gradient)`` is at most `tol`, in
+        the units of fun, or at the rounding floor. 0 switches the stop rule off.
+    bounds : sequence of (low, high) or scipy.optimize.Bounds, optional
+        None and infinite values mean no bound. No point outside is ever tried.
+    record_path : bool, default=False
+    callback : callable, optional
+        Called as ``callback(x)`` after every iteration; returning True stops.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        With `x`, `fun`, `jac`, `success`, `status` (a short string), `message`, `nit`, `nfev`, `njev`, and with
+        `record_path` also `path`: the start and the point after each iteration.
+
+    Notes
+    -----
+    Success means a stationary point: a minimum as a rule, but a start exactly on a saddle or a maximum is one too.
+
+    Examples
+    --------
+    >>> from gradfit import minimize
+    >>> result = minimize(lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, [-1.2, 1.0])
+    >>> result.x.round(6), result.status
+    (array([1., 1.]), 'converged')
+    """
+    start = as_tensor("minimize", x0, "x0")
+    if not all(start.shape):
+        raise ValueError(f"minimize: x0={x0!r} is empty; it must hold at least one number.")
+    found, limits = _get_solver(solver), _as_bounds(bounds, start)
+    check_settings("minimize", {"max_iter": max_iter, "tol": tol})
+    if not (callback is None or callable(callback)):
+        raise ValueError(f"minimize: callback={callback!r} is not allowed; it must be None or a function of x.")
+    objective = _compose(fun, start, limits)
+    options = {"max_iter": max_iter or found.default_max_iter, "tol": float(tol), "record": record_path}
+    if callback is not None:
+
+        def monitor(theta):
+            stop = callback(np.reshape(theta, start.shape))
+            return theta if isinstance(stop, (bool, np.bool_)) and stop else None
+
+        options["monitor"] = monitor
+    flat = start.numpy().astype(np.float64).ravel()
+    result = _loop.minimize(found, objective, flat, **options)
+    status, message = _ending(objective, flat, result)
+    out = OptimizeResult(
+        x=np.reshape(result.theta, start.shape)[()],
+        fun=result.value,
+        jac=np.reshape(np.asarray(result.gradient), start.shape)[()],
+        success=status in CONVERGED_STATUSES,
+        status=status,
+        message=message,
+        nit=result.n_updates,
+        nfev=int(result.n_passes),
+        njev=int(result.n_passes),
+    )
+    if record_path:
+        out.path = np.reshape([flat, *result.path[: result.n_updates]], (-1, *start.shape))
+    return out
+
+
+def _ending(objective, start, result):
+    """Return the status and the sentence about it, in terms of a function instead of a fit."""
+    status, facts = result.status, result.facts
+    if status == "early_stopped":
+        status = "interrupted"
+    elif status in ("max_iter", "stalled") and _keeps_falling(objective, start, result):
+        status = "unbounded"
+    own = f"function_{status}"
+    return status, MESSAGES[own if own in MESSAGES else status].format(**facts, value=result.value)
+
+
+def _keeps_falling(objective, start, result) -> bool:
+    """Return whether the function has become hugely negative, or falls steadily to a point far ahead of the result.
+
+    Ahead is down the gradient, or on from the start through the result.
+    """
+    if result.value < -_HUGE * max(1.0, abs(float(objective.evaluate(tf.constant(start)).value))):
+        return True
+    reach = _FAR * max(1.0, np.abs(result.theta).max())
+    with np.errstate(over="ignore", invalid="ignore"):
+        for direction in (-result.gradient, result.theta - start):
+            unit = direction / max(np.abs(direction).max(), 1e-300)
+            far = objective.project(tf.constant(result.theta + reach * unit))
+            move = far.numpy() - result.theta
+            fall = objective.evaluate(far).value.numpy() - result.value
+            if np.abs(move).max() >= 0.5 * reach and fall <= 0.1 * result.gradient @ move < 0:
+                return True
+    return False
+
+
+def _compose(fun, start, limits) -> FunctionObjective:
+    """Return the objective, after one evaluation that shows whether the function can be minimized."""
+    function = UserFunction("minimize", fun, start, is_scalar=True)
+    began = time.perf_counter()
+    function.connected(function.differentiated(_tape.value_and_gradient)[1])
+    seconds = time.perf_counter() - began
+    key = None if function.compiled is None else graph_key(function.compiled)
+    form = FunctionForm(function, key, tuple(start.shape), start.dtype.name, len(limits.lower) > 0)
+    return FunctionObjective(form, limits, seconds)
+
+
+def _get_solver(solver):
+    """Turn the argument `solver` into an instance that can minimize a function, or raise ValueError."""
+    if isinstance(solver, str) and solver in _SOLVERS:
+        return _SOLVERS[solver]()
+    allowed = (
+        f"minimize: solver={solver!r} is not allowed; take 'lbfgs', 'newton', a Keras optimizer such as 'sgd', 'adam' "
+        "or 'nadam', or LBFGS(), Newton() or GradientDescent(...) from gradfit.solvers."
+    )
+    if isinstance(solver, Solver):
+        if not isinstance(solver, (LBFGS, Newton, GradientDescent)):
+            raise ValueError(allowed)
+        found = clone(solver)
+        found.check()
+        if isinstance(found, GradientDescent) and (found.batch_size is not None or found.early_stopping):
+            raise ValueError(f"minimize: solver={solver!r} asks for batches of rows, and a function has no rows.")
+        return found
+    found = GradientDescent(solver)
+    try:
+        found.check()
+    except ValueError as error:
+        raise ValueError(allowed) from error
+    return found
+
+
+def _as_bounds(bounds, start) -> FlatBounds:
+    """Return checked bounds of the flattened start."""
+    if bounds is None:
+        return FlatBounds()
+    flat = start.numpy().astype(np.float64).ravel()
+    names = tuple(f"x0[{i}]" for i in range(len(flat)))
+    lower, upper = bounds_of(bounds, names)
+    check_inside(flat, lower, upper, names, "minimize: x0")
+    return FlatBounds(lower, upper)

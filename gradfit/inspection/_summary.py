@@ -1,0 +1,54 @@
+"""The printed report of a nonlinear fit."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import t as student
+
+from gradfit.solvers.batched._uncertainty import correlations
+
+_HIGH_CORRELATION = 0.95
+_UNMOVED = 1e-12
+
+
+def report(fit, curve: int, names, message) -> str:
+    """Return estimates, standard errors and 95 % intervals of one curve, and what is doubtful about them."""
+    theta, covariance = fit.theta[curve], fit.uncertainty.covariance[curve]
+    errors = np.sqrt(np.diag(covariance))
+    freedom = fit.n_rows - len(names) + int(fit.at_bound[curve].sum())
+    half = student.ppf(0.975, freedom) * errors if freedom > 0 else np.full(len(names), np.nan)
+    width = max(len("parameter"), *(len(name) for name in names))
+    lines = [
+        message if isinstance(message, str) else message[curve],
+        f"{fit.n_rows} points, {len(names)} parameters, residual standard deviation "
+        f"{np.sqrt(fit.uncertainty.residual_variance[curve]):.6g}",
+        "",
+        f"{'parameter':<{width}}  {'estimate':>13}  {'std. error':>12}  {'95 % interval':>29}",
+    ]
+    for k, name in enumerate(names):
+        interval = f"[{theta[k] - half[k]:>13.6g}, {theta[k] + half[k]:>13.6g}]" if np.isfinite(half[k]) else "-"
+        error = f"{errors[k]:>12.4g}" if np.isfinite(errors[k]) else "-"
+        lines.append(f"{name:<{width}}  {theta[k]:>13.8g}  {error:>12}  {interval:>29}")
+    return "\n".join(lines + _doubts(fit, curve, names, covariance, freedom))
+
+
+def _doubts(fit, curve, names, covariance, freedom):
+    """Return a line about everything that makes the table doubtful."""
+    theta, doubts = fit.theta[curve], []
+    for k, name in enumerate(names):
+        moved = abs(theta[k] - fit.start[curve][k]) > _UNMOVED * max(abs(theta[k]), abs(fit.start[curve][k]))
+        if fit.at_bound[curve][k]:
+            doubts.append(f"{name} is at a bound; the other errors hold with it fixed there.")
+        elif not fit.uncertainty.identified[curve][k]:
+            doubts.append(f"{name} cannot be identified from these data: other values fit as well, so it has no error.")
+        if not moved:
+            doubts.append(f"{name} did not move from its start, {fit.start[curve][k]:g}; try another p0.")
+    if np.isnan(np.diag(covariance)).any() and not fit.at_bound[curve].any():
+        doubts.append("No errors can be given: this loss has no curvature. Resample the rows (bootstrap) for them.")
+    if freedom <= 0:
+        doubts.append(f"No errors can be given: {fit.n_rows} points for {len(names)} parameters leave nothing over.")
+    correlation = correlations(covariance)
+    for i, j in zip(*np.triu_indices(len(names), 1), strict=True):
+        if abs(correlation[i, j]) > _HIGH_CORRELATION:
+            doubts.append(f"{names[i]} and {names[j]} are correlated: {correlation[i, j]:.4f}.")
+    return ["", *doubts] if doubts else []

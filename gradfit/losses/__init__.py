@@ -1,0 +1,16 @@
+"""Pointwise losses: one TensorFlow expression each, and the facts that belong to it."""
+
+from gradfit.losses._classification import BinaryLogLoss, MultinomialLogLoss
+from gradfit.losses._loss import CustomLoss, Loss
+from gradfit.losses._regression import AbsoluteError, Huber, Quantile, SquaredError
+
+__all__ = [
+    "AbsoluteError",
+    "BinaryLogLoss",
+    "CustomLoss",
+    "Huber",
+    "Loss",
+    "MultinomialLogLoss",
+    "Quantile",
+    "SquaredError",
+]

@@ -1,0 +1,106 @@
+"""Pointwise losses: one TensorFlow expression each, and the facts that belong to it.
+
+A loss is called with the targets `y` and the linear predictor `raw`, both 1-D and of one float type, and
+returns one value per row. Derivatives come from the tape; no loss writes its own. A new loss is a subclass
+of `Loss` with an expression, or simply a function ``loss(y, raw)`` in TensorFlow operations.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from numbers import Real
+from typing import ClassVar
+
+from sklearn.base import BaseEstimator
+
+
+class Loss(BaseEstimator, ABC):
+    """Base of all losses; constructor arguments are its numbers, readable by `get_params`.
+
+    Attributes
+    ----------
+    quadratic : bool
+        The loss is a constant times ``(y - raw)^2``, so one pass over the rows determines the answer.
+    piecewise_linear : bool
+        The loss has kinks and a constructor argument `smoothing` that rounds them off; solvers drive it to zero.
+    needs_probe : bool
+        The expression is a stranger's: call it once on three rows before any work.
+    is_foreign : bool
+        The class is not gradfit's own, or calls a function that is not: what it computes may change between two fits.
+    per_class : bool
+        `raw` has one column per class and `y` holds integer labels.
+    shift_invariant : bool
+        Adding one number to all classes' `raw` changes nothing.
+    domain : dict
+        Open interval of valid values of each constructor argument.
+    """
+
+    quadratic = False
+    piecewise_linear = False
+    per_class = False
+    shift_invariant = False
+    needs_probe = False
+    domain: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether what it computes may depend on more than its numbers."""
+        return self.needs_probe or not type(self).__module__.startswith("gradfit.")
+
+    @abstractmethod
+    def __call__(self, y, raw):
+        """Return the loss of every row, shape (n,)."""
+
+    def inverse_link(self, raw):
+        """Return the prediction in units of y for the linear predictor, in NumPy."""
+        return raw
+
+    def baseline(self, y, sample_weight, n_outputs: int = 1):
+        """Return the constant linear predictor that minimizes the loss, in NumPy, or None to have it searched for."""
+        return None
+
+    def easier(self, spread: float) -> list[dict[str, float]]:
+        """Return numbers for easier losses to solve first, given the spread of y; each is the next one's start."""
+        return []
+
+    def check_target(self, y) -> None:
+        """Raise ValueError where a target lies outside the loss's range."""
+
+    def check_numbers(self) -> None:
+        """Raise ValueError where a constructor argument lies outside its domain."""
+        for name, (low, high) in self.domain.items():
+            value = getattr(self, name)
+            if not (isinstance(value, Real) and low < float(value) < high):
+                raise ValueError(
+                    f"{type(self).__name__}: {name}={value!r} is not allowed; it must be in ({low:g}, {high:g})."
+                )
+
+    def replace(self, **numbers):
+        """Return a copy with some constructor arguments replaced."""
+        return type(self)(**{**self.get_params(deep=False), **numbers})
+
+
+class CustomLoss(Loss):
+    """A user's function ``loss(y, raw)`` of TensorFlow operations, taken as smooth.
+
+    Parameters
+    ----------
+    function : callable
+        Gets the targets and the linear predictor, both of shape (n,) and of one float type; returns (n,).
+
+    Examples
+    --------
+    >>> import tensorflow as tf
+    >>> from gradfit.losses import CustomLoss
+    >>> log_cosh = CustomLoss(lambda y, raw: tf.math.log(tf.cosh(y - raw)))
+    >>> log_cosh(tf.constant([1.0]), tf.constant([1.0])).numpy().tolist()
+    [0.0]
+    """
+
+    needs_probe = True
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, y, raw):
+        return self.function(y, raw)

@@ -1,0 +1,1 @@
+"""What is minimized: sums over rows, quadratic forms, functions, batches of residuals."""

@@ -1,0 +1,158 @@
+"""Batches of small residual problems: one function of a few parameters per member, and a pointwise loss.
+
+Member b has parameters theta_b, predictions ``z_b = f(theta_b, shared, own_b)`` and the objective
+``sum_i w_bi l(y_bi, z_bi)``. What members share and what each one owns are tuples of tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradfit.backend import _tape
+from gradfit.backend._tensorflow import tf
+from gradfit.objectives._block_sums import Form
+
+_FEW = 8
+
+
+class Data(NamedTuple):
+    """What a batch is about: `shared` by all members, `own` with a leading member axis, loss numbers, bounds.
+
+    `y` and `weight` are (B, m) or (1, m), `lower` and `upper` (B, p) or (1, p).
+    """
+
+    shared: tuple
+    own: tuple
+    y: Any
+    weight: Any
+    numbers: Any
+    lower: Any
+    upper: Any
+
+    def take(self, index):
+        """Return the data of some members."""
+        own = tuple(part[index] for part in self.own)
+        several = {
+            name: getattr(self, name)[index]
+            for name in ("y", "weight", "lower", "upper")
+            if len(getattr(self, name)) > 1
+        }
+        return self._replace(own=own, **several)
+
+
+class Sums(NamedTuple):
+    """Objective, its gradient and Gauss-Newton curvature per member, and how large the residuals are.
+
+    `energy` is ``sum w c r^2`` with the curvature c used (twice the objective, for squared loss), `largest` is
+    the largest absolute residual.
+    """
+
+    value: Any
+    slope: Any
+    gram: Any
+    energy: Any
+    largest: Any
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """The kind of batch a program is compiled for: a function of ``(theta, shared, own)`` and a loss without numbers.
+
+    The function maps (B, p) parameters to (B, m) predictions and is compared and hashed, so that programs are shared.
+    """
+
+    function: Any
+    loss: Form
+
+    def predict(self, theta, data: Data):
+        """Return predictions, (B, m)."""
+        return self.function(theta, data.shared, data.own)
+
+    def linearize(self, theta, data: Data):
+        """Return predictions, (B, m), Jacobians, (B, m, p), and slopes and curvatures of the loss, (B, m)."""
+        z, transposed = self._jacobians(theta, data)
+        return z, tf.transpose(transposed, [0, 2, 1]), *self.pointwise(z, data)[1:]
+
+    def _jacobians(self, theta, data):
+        return _tape.member_jacobians(lambda t: self.predict(t, data), theta)
+
+    def sums(self, theta, data: Data) -> Sums:
+        """Return the sums over the residuals of every member.
+
+        The curvature of a loss that is not quadratic is taken from its slope, ``l'(r) / r``: then the model lies
+        above the objective for every loss that grows slower than a parabola (iteratively reweighted least squares).
+        """
+        z, transposed = self._jacobians(theta, data)
+        residual = z - data.y
+        rows, slope, second = self.pointwise(z, data)
+        curvature = second if self.loss.loss_type.quadratic else self._majorizing(residual, slope, second, data)
+        slopes = tf.reduce_sum(transposed * slope[:, None, :], 2)
+        gram = _products(transposed, transposed * curvature[:, None, :])
+        energy = tf.reduce_sum(curvature * residual**2, 1)
+        return Sums(tf.reduce_sum(rows, 1), slopes, gram, energy, tf.reduce_max(tf.abs(residual), 1))
+
+    def pointwise(self, z, data: Data):
+        """Return loss, slope and second derivative with respect to every prediction, weighted, all (B, m)."""
+        y, weight = (tf.broadcast_to(part, tf.shape(z)) for part in (data.y, data.weight))
+        loss = self.loss.loss(data.numbers, z.dtype)
+        if self.loss.loss_type.quadratic:
+            rows, slope = _tape.slope(loss, y, z, weight)
+            one = tf.ones([1], z.dtype)
+            return weight * rows, slope, weight * _tape.curvature(loss, one, tf.zeros_like(one))[2]
+        flat = (tf.reshape(part, [-1]) for part in (y, z, weight))
+        rows, slope, second = (tf.reshape(part, tf.shape(z)) for part in _tape.curvature(loss, *flat))
+        return weight * rows, slope, second
+
+    def _majorizing(self, residual, slope, second, data):
+        size = tf.reduce_max(tf.abs(data.y), 1, keepdims=True)
+        near = tf.abs(residual) <= np.sqrt(np.finfo(np.float64).eps) * size
+        return tf.maximum(tf.where(near, second, slope / tf.where(near, tf.ones_like(residual), residual)), 0.0)
+
+
+def _products(a, b):
+    """Return A B' per member; of few parameters as sums, which compile to faster code than many small products."""
+    if a.shape[1] > _FEW:
+        return tf.matmul(a, b, transpose_b=True)
+    return tf.reduce_sum(a[:, :, None, :] * b[:, None, :, :], -1)
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """A user's function of one member, ``f(theta, *shared, *own)``, made to work on a batch."""
+
+    function: Any
+
+    def __call__(self, theta, shared, own):
+        """Return the (B, m) results of the members."""
+
+        def one(member):
+            result = self.function(member[0], *shared, *member[1:])
+            result = tf.stack(result) if isinstance(result, (list, tuple)) else result
+            return tf.cast(tf.reshape(result, [-1]), tf.float64)
+
+        return tf.vectorized_map(one, (theta, *own))
+
+
+def probe(function, arguments, what: str, returns: str):
+    """Call a user's function once and return its result; raise ValueError that names what is wrong with it."""
+    try:
+        result = function(*(tf.constant(a, tf.float64) for a in arguments))
+        result = tf.stack(result) if isinstance(result, (list, tuple)) else result
+    except Exception as error:
+        raise ValueError(
+            f"{what} failed at the start with {type(error).__name__}: {error}. It must use TensorFlow operations only "
+            f"(tf.math, not NumPy), on float64 tensors, and return {returns}."
+        ) from error
+    if not tf.is_tensor(result):
+        raise ValueError(
+            f"{what} returned a {type(result).__name__}; it must return a TensorFlow tensor with {returns}. Write it "
+            "in TensorFlow operations (tf.math, not NumPy), so that it can be differentiated."
+        )
+    if not result.dtype.is_floating:
+        raise ValueError(f"{what} returned {result.dtype.name} numbers; it must return real float64 ones.")
+    if result.shape.rank > 1:
+        raise ValueError(f"{what} returned shape {tuple(result.shape)}; it must return {returns}.")
+    return result

@@ -1,0 +1,170 @@
+"""Which solver, and in which stages: the only place that weighs one solver against another."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+
+from gradfit.backend._tensorflow import tf
+from gradfit.solvers._exact import Exact
+from gradfit.solvers._gradient_descent import GradientDescent
+from gradfit.solvers._lbfgs import LBFGS
+from gradfit.solvers._newton import Newton, TrustRegion
+from gradfit.solvers._proximal_gradient import ProximalGradient
+from gradfit.solvers._proximal_newton import ProximalNewton
+from gradfit.solvers._solver import Solver
+
+NAMED = {
+    "exact": Exact, "newton": Newton, "lbfgs": LBFGS, "proximal_newton": ProximalNewton,
+    "proximal_gradient": ProximalGradient,
+}  # fmt: skip
+
+_MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
+_MAX_SUMMED = 5_000  # dense features up to which sums of products beat passes over the rows
+_MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
+_SAMPLE_ROWS, _SAMPLE_SHARE, _SAMPLE_PER_FEATURE = (10_000, 20_000), 8, 20  # one row in 8, within limits
+_CURVATURE_ROWS, _CURVATURE_PER_FEATURE = 4_000, 20
+_WORTH_SAMPLING = 3  # sample only where all rows are that many times more
+_SAMPLE_TOL = 1e-3
+_ROUGH_TOL = 1e-2  # of stages that only lead up to the last
+_SMOOTHINGS = tuple(10.0**-k for k in range(1, 10))
+
+
+class Stage(NamedTuple):
+    """One minimization of a strategy.
+
+    `precondition` names the objective to take curvature from, and of which order, before the stage starts;
+    `is_final` says whether it runs on all rows, so that its iterations count.
+    """
+
+    solver: Solver
+    objective: Any
+    tol: float
+    precondition: tuple = ()
+    is_final: bool = True
+
+    def curvature(self, theta):
+        """Return the curvature to start from, at theta, or None."""
+        if not self.precondition:
+            return None
+        objective, order = self.precondition
+        return objective.evaluate(tf.constant(theta, tf.float64), order).curvature
+
+
+def get_solver(solver, objective):
+    """Turn the constructor argument `solver` into an instance that can minimize the objective, or raise ValueError."""
+    if isinstance(solver, str) and solver == "auto":
+        found = _automatic(objective)
+    elif isinstance(solver, str) and solver in NAMED:
+        found = NAMED[solver]()
+    elif isinstance(solver, (Solver, Exact)):
+        found = clone(solver)
+    else:
+        found = GradientDescent(solver)
+    found.check()
+    _check_fit(found, solver, objective)
+    return found
+
+
+def _automatic(objective):
+    loss, rows = objective.loss, objective.rows
+    if rows.is_endless:
+        return GradientDescent()
+    if objective.has_l1:
+        return ProximalNewton() if objective.size <= _MAX_CURVATURE else ProximalGradient()
+    curved = rows.n_features <= _MAX_CURVATURE
+    if loss.quadratic and (curved or _worth_summing(rows)):
+        return Exact()
+    small = objective.size <= (_MAX_PAIRS if loss.per_class else _MAX_CURVATURE)
+    if curved and (loss.piecewise_linear or (small and not _worth_sampling(objective))):
+        return Newton()
+    return LBFGS()
+
+
+def _check_fit(found, solver, objective):
+    if objective.has_l1 and not found.handles_l1:
+        raise ValueError(
+            f"solver={solver!r} cannot handle the L1 part of the penalty (l1_ratio > 0). Use solver='auto' or "
+            "'proximal_newton', or set l1_ratio=0."
+        )
+    if isinstance(found, Exact) and not objective.loss.quadratic:
+        raise ValueError(
+            f"solver={solver!r} needs a quadratic loss, and loss={objective.loss!r} is not. Use solver='auto'."
+        )
+    if objective.rows.is_endless and not found.handles_streams:
+        raise ValueError(
+            f"solver={solver!r} reads all rows, and X is a tf.data.Dataset without an end. Use "
+            "solver=GradientDescent(...), or dataset.take(n)."
+        )
+
+
+def stages(solver: Solver, objective, tol: float, random_state, is_cold: bool = True) -> list[Stage]:
+    """Return the stages in which a solver minimizes an objective, each starting where the last one ended."""
+    if isinstance(solver, GradientDescent):
+        return [Stage(solver, objective, tol)]
+    spread = _spread(objective)
+    if objective.loss.piecewise_linear:
+        return _smoothed(solver, objective, tol, spread)
+    return _one_loss(solver, objective, tol, random_state, objective.loss.easier(spread) if is_cold else [])
+
+
+def _one_loss(solver, objective, tol, random_state, easier):
+    """Return the stages for one smooth loss, easier ones first: L-BFGS starts from a sample, and from its curvature."""
+    rough = max(tol, _ROUGH_TOL)
+    if not isinstance(solver, LBFGS) or objective.rows.n_features > _MAX_CURVATURE:
+        lead = [Stage(solver, objective.with_loss(**numbers), rough) for numbers in easier]
+        return [*lead, Stage(solver, objective, tol)]
+    sampled, per_class = _worth_sampling(objective), objective.loss.per_class
+    sample = objective.subsample(_sample_size(objective), random_state) if sampled else objective
+    if not per_class:
+        last = Stage(solver, objective, tol, (sample, "blocks"))
+        if not sampled:
+            softer = [objective.with_loss(**numbers) for numbers in easier]
+            return [*(Stage(solver, o, rough, (o, "blocks")) for o in softer), last]
+        few = _curvature_rows(sample, 1.0, random_state)
+        lead = [Stage(Newton(), few.with_loss(**numbers), rough, is_final=False) for numbers in easier]
+        return [*lead, Stage(Newton(), sample, max(tol, _SAMPLE_TOL), is_final=False), last]
+    few, more = (_curvature_rows(sample, share, random_state) for share in (0.5, 1.0))  # a block a class costs
+    out = [Stage(solver, objective, tol, (more, "blocks"))]
+    start = Stage(LBFGS(), sample, max(tol, _SAMPLE_TOL), (few, "blocks"), is_final=False)
+    return [start, *out] if sampled else out
+
+
+def _curvature_rows(objective, share, random_state):
+    size = int(share * max(_CURVATURE_ROWS, _CURVATURE_PER_FEATURE * objective.rows.n_features))
+    return objective.subsample(size, random_state) if objective.rows.n_rows > size else objective
+
+
+def _spread(objective) -> float:
+    """Return the standard deviation of a sample of the targets, or 1 if they are all equal."""
+    if objective.loss.per_class:
+        return 1.0
+    y, weight = objective.rows.target_sample()
+    center = np.average(y, weights=weight)
+    return float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
+
+
+def _smoothed(solver, objective, tol, spread):
+    """Round the kinks off. Newton's method sharpens them by itself; others get a few widths one after the other."""
+    if isinstance(solver, TrustRegion):
+        return [Stage(solver, objective.with_loss(smoothing=spread), tol)]
+    narrowest = 64 * float(np.finfo(objective.rows.dtype).eps)
+    widths = [w for w in _SMOOTHINGS if w >= narrowest]
+    out = [Stage(solver, objective.with_loss(smoothing=w * spread), max(tol, _ROUGH_TOL)) for w in widths]
+    return [*out[:-1], out[-1]._replace(tol=tol)]
+
+
+def _sample_size(objective) -> int:
+    rows = objective.rows
+    return max(int(np.clip(rows.n_rows // _SAMPLE_SHARE, *_SAMPLE_ROWS)), _SAMPLE_PER_FEATURE * rows.n_features)
+
+
+def _worth_summing(rows) -> bool:
+    is_tall = rows.comes_in_batches or rows.n_rows >= 2 * rows.n_features
+    return rows.can_center and rows.n_features <= _MAX_SUMMED and is_tall
+
+
+def _worth_sampling(objective) -> bool:
+    return objective.rows.n_rows > _WORTH_SAMPLING * _sample_size(objective)

@@ -1,0 +1,1 @@
+"""Levenberg-Marquardt over batches of small problems: curves and equation systems."""

@@ -1,0 +1,181 @@
+"""Levenberg-Marquardt for a batch of small residual problems, all members in step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradfit.backend._tensorflow import tf
+from gradfit.solvers._result import CONVERGED, NONFINITE, RUNNING, STALLED
+
+_EPS = np.finfo(np.float64).eps
+_FIRST_DAMPING = 0.1
+_MOST_DAMPING = 1e20
+_CALMEST = 0.03
+_UNROLLED = 8
+_NOISE_ULPS = 32
+_EXACT_ULPS = 16  # residuals as small as this, in units of y, are rounding errors
+
+
+class LMState(NamedTuple):
+    """Where every member of the batch stands; B members, p parameters.
+
+    `scale` holds the largest norm that each column of the Jacobian has had, `damping` and `growth` Nielsen's
+    numbers, `error` the stationarity (the largest cosine between the residual and a column of the Jacobian).
+    """
+
+    theta: Any
+    value: Any
+    slope: Any
+    gram: Any
+    largest: Any
+    error: Any
+    scale: Any
+    damping: Any
+    growth: Any
+    status: Any
+    count: Any
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """Minimize sums of pointwise losses of residuals, for many independent members at once.
+
+    Each member steps by ``(J'CJ + damping D^2) step = -J's`` with the slopes s and curvatures C of its loss, and
+    D the largest column norms of J so far (as in MINPACK), so that the units of the parameters do not matter.
+    Steps are projected into the bounds; parameters that press against a bound are left out. The damping follows
+    the ratio of actual to predicted reduction. A member stops where the cosine between its residual and every
+    column is at most `tol`, or at the rounding floor, or where all its residuals are at most `root_tol`.
+
+    Parameters
+    ----------
+    stops_at_roots : bool
+        Whether residuals near zero are an end in itself, as for equations.
+
+    References
+    ----------
+    More: Lecture Notes in Mathematics 630 (1978); Nielsen: Report IMM-REP-1999-05, DTU (1999).
+
+    Examples
+    --------
+    >>> from gradfit.solvers import LevenbergMarquardt
+    >>> LevenbergMarquardt()
+    LevenbergMarquardt(stops_at_roots=False)
+    """
+
+    stops_at_roots: bool = False
+
+    def start(self, theta) -> LMState:
+        """Return the state before the first evaluation, for starts (B, p) in NumPy."""
+        n_members, size = theta.shape
+        ones = np.ones(n_members)
+        return LMState(
+            theta, np.inf * ones, np.zeros_like(theta), np.zeros((n_members, size, size)), np.inf * ones, ones,
+            np.zeros_like(theta), _FIRST_DAMPING * ones, 2.0 * ones, np.full(n_members, RUNNING, np.int32),
+            np.full(n_members, -1, np.int32),
+        )  # fmt: skip
+
+    def step(self, problem, data, state: LMState, tol, root_tol) -> LMState:
+        """Try one step of every running member; the first one only evaluates the start."""
+        scale, shift, solved = _step_to_try(data, state)
+        trial = tf.clip_by_value(state.theta + shift, data.lower, data.upper)
+        shift = trial - state.theta
+        sums = problem.sums(trial, data)
+        finite, fresh = _is_finite(sums), state.count < 0
+        exact = sums.largest <= _EXACT_ULPS * _EPS * tf.reduce_max(tf.abs(data.y), 1)
+        error = tf.where(exact, tf.zeros_like(sums.value), self._stationarity(sums, trial, data, scale))
+        predicted = _predicted(state, shift)
+        actual = state.value - sums.value
+        noise = _NOISE_ULPS * _EPS * state.value
+        level = (tf.abs(actual) <= noise) & (predicted <= noise) & (error < state.error)
+        accepted = finite & (fresh | ((predicted > 0.0) & ((actual > 1e-4 * predicted) | level)))
+        ratio = tf.where(accepted & ~fresh, actual / tf.where(predicted > 0.0, predicted, 1.0), 0.5)
+        calmer = tf.maximum(1.0 - (2.0 * tf.minimum(ratio, 1.0) - 1.0) ** 3, _CALMEST)
+        running = tf.equal(state.status, RUNNING)
+        there = {
+            "theta": trial, "value": sums.value, "slope": sums.slope, "gram": sums.gram, "largest": sums.largest,
+            "error": error,
+        }  # fmt: skip
+        new = state._replace(
+            scale=scale,
+            damping=state.damping * tf.where(accepted, calmer, state.growth),
+            growth=2.0 * tf.where(accepted, tf.ones_like(ratio), state.growth),
+            count=state.count + tf.cast(running, tf.int32),
+            **{name: _where(accepted & running, value, getattr(state, name)) for name, value in there.items()},
+        )
+        small = tf.reduce_max(tf.abs(shift * scale), 1) <= 4.0 * _EPS * tf.reduce_max(tf.abs(state.theta * scale), 1)
+        status = self._judged(state, new, accepted, small & solved & ~fresh, tol, root_tol)
+        status = tf.where(fresh & ~finite, NONFINITE, status)
+        return new._replace(status=tf.where(running, status, state.status))
+
+    def _stationarity(self, sums, theta, data, scale):
+        """Return the largest cosine between the residual and a column of the Jacobian.
+
+        A column that vanishes makes a system stationary too, so it is measured by the norm it has had.
+        """
+        free = tf.where(_pressed(theta, sums.slope, data), tf.zeros_like(theta), sums.slope)
+        norms = tf.sqrt(_diagonal(sums.gram, theta))
+        norms = (tf.maximum(norms, scale) if self.stops_at_roots else norms) * tf.sqrt(sums.energy)[:, None]
+        return tf.reduce_max(tf.where(tf.equal(free, 0.0), free, tf.abs(free) / tf.where(norms > 0.0, norms, 1.0)), 1)
+
+    def _judged(self, state, new, accepted, small, tol, root_tol):
+        at_root = new.largest <= root_tol
+        stuck = small | (new.damping > _MOST_DAMPING)
+        if not self.stops_at_roots:
+            done = accepted & (new.error <= tol)
+            return tf.where(done, CONVERGED, tf.where(stuck, STALLED, RUNNING))
+        slow = accepted & (new.value > 0.25 * state.value)  # another step would not make the root any sharper
+        deep = new.largest <= 1e-6 * root_tol
+        stationary = accepted & (new.error <= tol) & ~at_root
+        done = (at_root & (deep | slow | stuck)) | stationary
+        return tf.where(done, CONVERGED, tf.where(stuck, STALLED, RUNNING))
+
+
+def _is_finite(sums):
+    slope = tf.reduce_all(tf.math.is_finite(sums.slope), 1)
+    return tf.math.is_finite(sums.value) & slope & tf.reduce_all(tf.math.is_finite(sums.gram), [1, 2])
+
+
+def _pressed(theta, slope, data):
+    """Return which parameters press against a bound."""
+    return ((theta <= data.lower) & (slope > 0.0)) | ((theta >= data.upper) & (slope < 0.0))
+
+
+def _step_to_try(data, state):
+    """Return the column scale and the damped Gauss-Newton step, both (B, p), and whether there is one."""
+    scale = tf.maximum(tf.sqrt(_diagonal(state.gram, state.theta)), state.scale)
+    free = tf.cast(~_pressed(state.theta, state.slope, data), tf.float64)
+    inverse = free / tf.where(scale > 0.0, scale, 1.0)
+    matrix = state.gram * inverse[:, :, None] * inverse[:, None, :]
+    diagonal = _diagonal(matrix, state.theta) + state.damping[:, None] + (1.0 - free)
+    shift = _solve(tf.linalg.set_diag(matrix, diagonal), -state.slope * inverse) * inverse
+    solved = tf.reduce_all(tf.math.is_finite(shift), 1)
+    return scale, tf.where(solved[:, None], shift, tf.zeros_like(shift)), solved
+
+
+def _diagonal(matrix, theta):
+    return tf.ensure_shape(tf.linalg.diag_part(matrix), theta.shape)
+
+
+def _predicted(state, shift):
+    curved = tf.reduce_sum(state.gram * shift[:, :, None] * shift[:, None, :], [1, 2])
+    return -tf.reduce_sum(state.slope * shift, 1) - 0.5 * curved
+
+
+def _solve(matrix, vector):
+    """Solve positive definite systems, (B, p, p) and (B, p): small ones by elimination over the whole batch."""
+    size = vector.shape[-1]
+    if size > _UNROLLED:
+        return tf.linalg.cholesky_solve(tf.linalg.cholesky(matrix), vector[..., None])[..., 0]
+    rows = tf.unstack(tf.concat([matrix, vector[..., None]], -1), axis=1)
+    for k in range(size):
+        rows[k] = rows[k] / rows[k][:, k : k + 1]
+        rows = [row if i == k else row - row[:, k : k + 1] * rows[k] for i, row in enumerate(rows)]
+    return tf.stack([row[:, -1] for row in rows], 1)
+
+
+def _where(mask, new, old):
+    """Return the new values of the members in the mask and the old ones of the others."""
+    return tf.where(mask[(..., *[None] * (len(old.shape) - 1))], new, old)
