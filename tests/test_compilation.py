@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gradfit import EquationSystem, LogisticRegression, NonlinearRegression
-from gradfit.backend._compile import CompiledLater
+from gradfit.backend._compiled_later import CompiledLater
 from gradfit.backend._tensorflow import tf
 from gradfit.solvers import _loop
 from gradfit.solvers.batched import _batch_loop

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradfit.backend._compile import CompiledLater, serially
+from gradfit.backend._compiled_later import CompiledLater, serially
 from gradfit.backend._tensorflow import tf
 from gradfit.data._rows import relaxed_spec
 from gradfit.solvers._result import CONVERGED, EARLY_STOPPED, NONFINITE, RUNNING, STALLED, SolveResult

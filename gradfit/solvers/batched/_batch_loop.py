@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradfit.backend._compile import CompiledLater, serially
+from gradfit.backend._compiled_later import CompiledLater, serially
 from gradfit.backend._tape import FEW_ROWS
 from gradfit.backend._tensorflow import tf
 from gradfit.objectives._residuals import Data, OneByOne
