@@ -7,91 +7,130 @@ import itertools
 
 import numpy as np
 
-from gradfit.data._rows import ArrayRows, HostRows
+from gradfit.data._arrays import ArrayRows
+from gradfit.data._rows import Block, Rows
 from gradfit.data._scaling import Moments
 
 
-class DatasetRows(HostRows):
-    """Rows of a `tf.data.Dataset` of (x, y) or (x, y, weight) batches; finite ones are read whole each pass."""
+def is_dataset(X) -> bool:
+    """Return whether X is a `tf.data.Dataset`, without importing TensorFlow."""
+    return hasattr(X, "cardinality") and hasattr(X, "element_spec")
+
+
+class DatasetRows(Rows):
+    """Rows of a `tf.data.Dataset` of (x, y) or (x, y, weight) batches; finite ones are read whole each pass.
+
+    Parameters
+    ----------
+    dataset : tf.data.Dataset
+    encode : callable
+        ``encode(y, dtype)`` returns the targets of a batch as the loss takes them.
+    columns : callable
+        Returns the columns to fit of a batch of features.
+    """
 
     comes_in_batches = True
-    n_inputs: int | None = None
 
-    def __init__(self, dataset, encode, columns, scaling=None):
+    def __init__(self, dataset, encode, columns):
         self.dataset, self.encode, self.columns = dataset, encode, columns
         self.is_endless = int(dataset.cardinality()) == -1
-        first = next(self._read(), None)
-        if first is None:
-            raise ValueError("X: the tf.data.Dataset yields no batch; at least one is needed.")
-        x, self.first_y, self.first_weight = first
-        super().__init__(x.shape[1], x.dtype, scaling)
-        self.n_targets = None if self.first_y.ndim == 1 else self.first_y.shape[1]
-        self.first_x, self._stream = x, None
-        self.n_rows, self.total_weight = len(x), float(np.sum(self.first_weight, dtype=np.float64))
+        self.n_inputs = None
+        self.first = next((block for block in self.blocks() if block.weight.any()), None)
+        if self.first is None:
+            raise ValueError("X: the tf.data.Dataset yields no batch with a row that counts; at least one is needed.")
+        super().__init__(self.first.x.shape[1], self.first.x.dtype)
+        self.n_targets = None if self.first.y.ndim == 1 else self.first.y.shape[1]
+        self._stream = None
+        self._merged = self._merge()
 
-    def _read(self):
+    def blocks(self, least=1):
+        """Yield the batches as the dataset gives them, validated."""
+        count = 0
         for element in self.dataset:
             if not isinstance(element, tuple) or len(element) not in (2, 3):
                 raise ValueError("X: the tf.data.Dataset must yield (x, y) or (x, y, weight) batches.")
             x, y, *weight = (np.asarray(part) for part in element)
-            if x.ndim != 2 or len(x) != len(y):
-                raise ValueError(
-                    f"X: a batch of the tf.data.Dataset has x of shape {x.shape} and y of shape {y.shape}; x must be "
-                    "(rows, features), with one y a row. Call .batch(size) on the dataset."
-                )
+            _check_shapes(x, y, weight)
             x = x.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
-            y = self.encode(y, x.dtype)
             w = weight[0].astype(x.dtype) if weight else np.ones(len(x), x.dtype)
-            if not (np.isfinite(x).all() and np.isfinite(w).all() and (w >= 0).all()):
-                raise ValueError("X: a batch of the tf.data.Dataset holds NaN, infinity or a negative weight.")
+            y = self.encode(decoded(y), x.dtype)
+            numbers = (x, w, y) if y.dtype.kind == "f" else (x, w)
+            if not all(np.isfinite(part).all() for part in numbers) or not (w >= 0).all():
+                raise ValueError(
+                    f"X: batch {count} of the tf.data.Dataset holds NaN, infinity or a negative weight; drop such "
+                    "rows with dataset.filter."
+                )
             if self.n_inputs not in (None, x.shape[1]):
                 raise ValueError(f"X: a batch has {x.shape[1]} features, the first one had {self.n_inputs}.")
             self.n_inputs = x.shape[1]
-            yield self.columns(x), y, w
+            count += 1
+            yield Block(self.columns(x), y, w, np.zeros(1, x.dtype))
 
-    def blocks(self, least=1):
-        """Yield the batches as the dataset gives them."""
-        return self._read()
-
-    def moments(self):
-        """Return mean and variance over all rows, or over the first batch of an endless stream."""
-        merged = Moments(self.n_features)
-        if self.is_endless:
-            merged.add(self.first_x, self.first_weight)
-            return merged.mean, merged.variance
-        self.n_rows = 0
-        for x, _, weight in self.blocks():
-            merged.add(x, weight)
-            self.n_rows += len(x)
+    def _merge(self) -> Moments:
+        """Count rows and weights, and take the moments: of all rows, or of the first batch of an endless stream."""
+        merged, self.n_rows = Moments(self.n_features), 0
+        for block in [self.first] if self.is_endless else self.blocks():
+            merged.add(block.x, block.weight)
+            self.n_rows += len(block.x)
+        if not self.n_rows:
+            raise ValueError(
+                "X: the tf.data.Dataset yields its rows only once, and they have to be read several times. Build it "
+                "from a function that starts anew (Dataset.from_generator takes one), or use dataset.cache()."
+            )
         self.total_weight = merged.total_weight
-        return merged.mean, merged.variance
+        return merged
 
-    def target(self, k: int):
-        """Return the same rows with only the k-th target."""
+    def moments(self, sampled=False):
+        """Return means and standard deviations over all rows, or over the first batch of an endless stream."""
+        return self._merged.mean, self._merged.deviation
+
+    def with_target(self, change):
+        """Return the same rows with ``change(y)`` for their targets."""
         out = copy.copy(self)
-        out.encode = lambda y, dtype: self.encode(y, dtype)[:, k]
-        out.first_y, out.n_targets = self.first_y[:, k], None
+        out.encode = lambda y, dtype: change(self.encode(y, dtype))
+        out.first = self.first._replace(y=change(self.first.y))
+        out.n_targets = None if out.first.y.ndim == 1 else out.first.y.shape[1]
+        out.n_passes = 0
         return out
 
     def target_sample(self):
         """Return the targets and weights of the first batch."""
-        return self.first_y, self.first_weight
+        return self.first.y, self.first.weight
 
     def subsample(self, size: int, random_state):
         """Return as many of the first rows as asked for."""
         parts, count = [], 0
-        for block in self.blocks():
-            parts.append(block)
-            count += len(block[0])
+        for block in self.blocks() if not self.is_endless else [self.first]:
+            parts.append(block[:3])
+            count += len(block.x)
             if count >= size:
                 break
         x, y, weight = (np.concatenate(column)[:size] for column in zip(*parts, strict=True))
         return ArrayRows(x, y, weight, self.scaling)
 
     def batches(self, size, random_state):
-        """Yield the dataset's own batches, standardized: all of them, or the next one of an endless stream."""
-        if not self.is_endless:
-            return self.standardized_blocks()
-        if self._stream is None:
-            self._stream = self.standardized_blocks()
-        return itertools.islice(self._stream, 1)
+        """Yield the dataset's own batches: all of them, or the next one of an endless stream."""
+        if self.is_endless:
+            self._stream = self._stream or self.blocks()
+        for block in itertools.islice(self._stream, 1) if self.is_endless else self.blocks():
+            yield ArrayRows(*block[:3], self.scaling)
+
+
+def decoded(labels):
+    """Return labels as text where TensorFlow holds them as bytes."""
+    if labels.dtype.kind == "O" and len(labels) and isinstance(labels.flat[0], bytes):
+        return np.array([label.decode() for label in labels.flat]).reshape(labels.shape)
+    return labels
+
+
+def _check_shapes(x, y, weight):
+    if x.ndim != 2 or y.ndim == 0 or len(x) != len(y):
+        raise ValueError(
+            f"X: a batch of the tf.data.Dataset has x of shape {x.shape} and y of shape {y.shape}; x must be "
+            "(rows, features), with one y a row. Call .batch(size) on the dataset."
+        )
+    if weight and weight[0].shape != (len(x),):
+        raise ValueError(
+            f"X: a batch of the tf.data.Dataset has {len(x)} rows and weights of shape {weight[0].shape}; give one "
+            "weight a row."
+        )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 from sklearn.preprocessing import PolynomialFeatures
 
-from gradfit.data import _double_double as dd
-from gradfit.data._scaling import CACHE_BYTES
+from gradfit.data._error_free import two_product
 
 
 @dataclass(frozen=True)
@@ -52,18 +50,41 @@ class Chebyshev:
         return cls(powers, np.round((low + (high - low) / 2) / step) * step, half)
 
     def columns(self, X):
-        """Return the columns, (n, n_terms)."""
-        mapped = (X - self.center.astype(X.dtype)) / self.half.astype(X.dtype)
-        columns = np.ones((X.shape[0], len(self.powers)), X.dtype)
-        step = max(1, CACHE_BYTES // (columns.itemsize * len(self.powers)))
-        for start in range(0, X.shape[0], step):
-            x, block = mapped[start : start + step], columns[start : start + step]
-            for j, powers in enumerate(self.powers.T):
-                values = [np.ones_like(x[:, j]), x[:, j]]
-                for _ in range(2, powers.max() + 1):
-                    values.append(2 * x[:, j] * values[-1] - values[-2])
-                block *= np.column_stack(values).take(powers, axis=1)
-        return columns
+        """Return the columns, (n, n_terms), one after the other in memory: each is a product of two before it."""
+        out = np.empty((X.shape[0], len(self.powers)), X.dtype, order="F")
+        center, half = self.center.astype(X.dtype), self.half.astype(X.dtype)
+        for k, (j, degree, rest) in enumerate(self._factors):
+            column, lines = out[:, k], self._lines[j]
+            if rest >= 0:
+                np.multiply(out[:, rest], out[:, lines[degree]], out=column)
+            elif degree == 1:
+                np.subtract(X[:, j], center[j], out=column)
+                column /= half[j]
+            else:
+                np.multiply(out[:, lines[1]], out[:, lines[degree - 1]], out=column)
+                column *= 2
+                column -= out[:, lines[degree - 2]] if degree > 2 else 1
+        return out
+
+    @cached_property
+    def _lines(self):
+        """For every feature, where the column of each degree in it alone is."""
+        lines: list[dict] = [{} for _ in self.center]
+        for k in np.flatnonzero(np.count_nonzero(self.powers, axis=1) == 1):
+            j = int(self.powers[k].argmax())
+            lines[j][int(self.powers[k, j])] = int(k)
+        return lines
+
+    @cached_property
+    def _factors(self):
+        """For every column its last feature, the degree in it, and which column is the rest; -1 for none."""
+        place = {tuple(power): k for k, power in enumerate(self.powers.tolist())}
+        last = self.powers.shape[1] - 1 - (self.powers[:, ::-1] > 0).argmax(axis=1)
+        rest = self.powers.copy()
+        rest[np.arange(len(rest)), last] = 0
+        degree = self.powers[np.arange(len(rest)), last]
+        rests = [place.get(tuple(power), -1) for power in rest.tolist()]
+        return list(zip(last.tolist(), degree.tolist(), rests, strict=True))
 
     def to_monomials(self, coef, intercept):
         """Return coefficients (t, n_terms) and intercepts (t,) of the monomials, rounded once."""
@@ -73,7 +94,7 @@ class Chebyshev:
         order = np.argsort(row, kind="stable")
         bounds = np.searchsorted(row[order], np.arange(stacked.shape[1] + 1))
         for target in range(len(stacked)):
-            product, error = dd.two_product(high, stacked[target, column])
+            product, error = two_product(high, stacked[target, column])
             error += low * stacked[target, column]
             for i in range(stacked.shape[1]):
                 part = order[bounds[i] : bounds[i + 1]]
@@ -90,32 +111,40 @@ class Chebyshev:
 
     @cached_property
     def _expansion(self):
-        """Entries (monomial, basis function, value as a pair) of the map of coefficients; 0 is the constant."""
-        place = {tuple(power): i + 1 for i, power in enumerate(self.powers.tolist())}
-        place[(0,) * self.powers.shape[1]] = 0
-        degrees = self.powers.max(axis=0)
-        factors = [_shifted_chebyshev(*args) for args in zip(degrees, self.center, self.half, strict=True)]
-        entries = [(0, 0, 1.0, 0.0)]
-        for k, power in enumerate(self.powers.tolist()):
-            terms: dict[tuple, Fraction] = {(): Fraction(1)}
-            for j, e in enumerate(power):
-                terms = {(*t, i): v * c for t, v in terms.items() for i, c in enumerate(factors[j][e]) if c}
-            for term, value in terms.items():
-                entries.append((place[term], k + 1, float(value), float(value - Fraction(float(value)))))
-        row, column, high, low = zip(*entries, strict=True)
-        return np.array(row), np.array(column), np.array(high), np.array(low)
+        """Entries (monomial, basis function, value as a pair) of the map of coefficients; 0 is the constant.
+
+        They are integers times powers of two: `center` is a multiple of ``half / 256``.
+        """
+        powers = np.vstack([np.zeros_like(self.powers[:1]), self.powers])
+        base = (int(powers.max()) + 1) ** np.arange(powers.shape[1]).astype(object)
+        place = {code: i for i, code in enumerate((powers.astype(object) @ base).tolist())}
+        offsets = np.rint(self.center / (self.half / 256)).tolist()
+        factors = [_shifted_chebyshev(max(lines), int(k)) for lines, k in zip(self._lines, offsets, strict=True)]
+        terms = [{0: 1}]
+        for j, degree, rest in self._factors:
+            factor = [(i * base[j], n) for i, n in enumerate(factors[j][degree]) if n]
+            terms.append({code + i: value * n for code, value in terms[rest + 1].items() for i, n in factor})
+        row = np.array([place[code] for column in terms for code in column])
+        column = np.repeat(np.arange(len(terms)), [len(column) for column in terms])
+        degrees = powers.sum(axis=1)
+        exponent = 8 * (degrees[row] - degrees[column]) - powers[row] @ (np.frexp(self.half)[1] - 1)
+        pairs = np.array([_as_pair(value) for column in terms for value in column.values()])
+        return row, column, *np.ldexp(pairs[:, :2].T, exponent + pairs[:, 2].astype(int))
 
 
-def _shifted_chebyshev(degree, center, half):
-    """Return the exact coefficients in x of ``T_e((x - center) / half)`` for e up to `degree`."""
-    slope, offset = 1 / Fraction(half), -Fraction(center) / Fraction(half)
-    out = [[Fraction(1)], [offset, slope]]
+def _shifted_chebyshev(degree, offset):
+    """Return, for e up to `degree`, the integers N_i of ``T_e(s - offset / 256) = sum_i N_i 256**(i - e) s**i``."""
+    out = [[1], [-offset, 1]]
     for _ in range(2, degree + 1):
-        last, before = out[-1], out[-2]
-        new = [2 * offset * c for c in last] + [Fraction(0)]
-        for i, c in enumerate(last):
-            new[i + 1] += 2 * slope * c
-        for i, c in enumerate(before):
-            new[i] -= c
-        out.append(new)
+        last, before = [*out[-1], 0], [*out[-2], 0, 0]
+        shifted = [0, *out[-1]]
+        out.append([2 * (s - offset * c) - 65536 * b for s, c, b in zip(shifted, last, before, strict=True)])
     return out
+
+
+def _as_pair(value: int):
+    """Return floats whose sum is the integer over 2**exponent, but for what is beyond 128 bits, and the exponent."""
+    exponent = max(0, value.bit_length() - 128)
+    value >>= exponent
+    high = float(value)
+    return high, float(value - int(high)), exponent

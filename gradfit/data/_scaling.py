@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CACHE_BYTES = 2**20  # block size for NumPy passes over rows
+_SAFE = 1e30  # float32 arithmetic neither overflows nor loses digits with scales within this range
 
 
 @dataclass(frozen=True)
@@ -22,30 +23,43 @@ class Scaling:
         return cls(np.zeros(n_features), np.ones(n_features))
 
     @classmethod
-    def from_moments(cls, mean, variance, center: bool, ridge: float = 0.0) -> Scaling:
-        """Return the scaling to mean 0 and variance 1, or to a root mean square of 1 without centering.
+    def from_moments(cls, mean, deviation, center: bool, ridge: float = 0.0) -> Scaling:
+        """Return the scaling to mean 0 and deviation 1, or to a root mean square of 1 without centering.
 
         The L2 weight in the user's units, `ridge`, counts as variance, so that squared loss has a unit diagonal
         Hessian. A constant column keeps scale 1: nothing can be learned from it but an offset.
         """
-        spread = np.sqrt((variance if center else variance + mean**2) + ridge)
+        spread = np.hypot(deviation if center else np.hypot(deviation, mean), np.sqrt(ridge))
         noise = 8 * np.finfo(np.float64).eps * np.abs(mean)
         scale = np.where(np.isfinite(spread) & (spread > noise), spread, 1.0)
         return cls(mean if center else np.zeros_like(mean), scale)
 
+    def working_type(self, dtype):
+        """Return the float type in which columns of a type can be standardized without overflow."""
+        sizes = np.concatenate([self.scale, 1.0 / self.scale, np.abs(self.shift)])
+        return np.dtype(np.float64) if sizes.max(initial=0.0) > _SAFE else np.dtype(dtype)
+
     def apply(self, block):
         """Return a standardized copy of a dense block of rows in its own float type."""
-        shift, inverse = (a.astype(block.dtype) for a in (self.shift, 1.0 / self.scale))
-        out = block - shift
-        out *= inverse
-        return out
+        dtype = self.working_type(block.dtype)
+        out = block.astype(dtype, copy=False) - self.shift.astype(dtype)
+        self.divide(out)
+        return out.astype(block.dtype, copy=False)
+
+    def divide(self, block):
+        """Divide a block by the scale in place; a tiny scale has no finite inverse."""
+        inverse = 1.0 / self.scale
+        if np.isfinite(inverse).all():
+            block *= inverse.astype(block.dtype)
+        else:
+            block /= self.scale.astype(block.dtype)
 
     def to_user(self, theta, fit_intercept: bool):
         """Map (..., n_outputs, p [+ 1]) standardized parameters to coefficients (..., n_outputs, p) and intercepts."""
         coef = theta[..., : len(self.scale)] / self.scale
         if not fit_intercept:
             return coef, np.zeros(theta.shape[:-1])
-        return coef, theta[..., -1] - coef @ self.shift
+        return coef, theta[..., -1] - (theta[..., :-1] * (self.shift / self.scale)).sum(axis=-1)
 
     def from_user(self, coef, intercept, fit_intercept: bool):
         """Map coefficients and intercepts to standardized parameters."""
@@ -63,30 +77,50 @@ class Scaling:
 
 
 class Moments:
-    """Weighted mean and variance of columns, merged block by block (Chan, Golub, LeVeque 1983)."""
+    """Weighted means and standard deviations of columns, merged block by block (Chan, Golub, LeVeque 1983).
+
+    Deviations are merged, not squares: those of very large or small numbers are beyond the float type's range.
+    """
 
     def __init__(self, n_features: int):
         self.total_weight = 0.0
         self.mean = np.zeros(n_features)
-        self._squares = np.zeros(n_features)
+        self.deviation = np.zeros(n_features)
 
     def add(self, x, weight):
         """Take in a block of rows."""
         total = float(np.sum(weight, dtype=np.float64))
         if total <= 0:
             return
-        offset = x[0].astype(np.float64)
-        centered = x - offset.astype(x.dtype)
-        mean = (weight @ centered).astype(np.float64) / total
-        centered *= centered
-        squares = (weight @ centered).astype(np.float64) - total * mean**2
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            mean, deviation = _moments(x, weight, total)
         merged = self.total_weight + total
-        step = mean + offset - self.mean
-        self._squares += np.maximum(squares, 0.0) + step**2 * (self.total_weight * total / merged)
-        self.mean += step * (total / merged)
+        step = mean - self.mean if self.total_weight else np.zeros_like(mean)
+        between = np.sqrt(self.total_weight * total) / merged * np.abs(step)
+        within = np.hypot(np.sqrt(self.total_weight / merged) * self.deviation, np.sqrt(total / merged) * deviation)
+        self.deviation = np.hypot(within, between)
+        self.mean = self.mean + step * (total / merged) if self.total_weight else mean
         self.total_weight = merged
 
-    @property
-    def variance(self):
-        """The weighted variance of every column."""
-        return self._squares / self.total_weight
+
+def _moments(x, weight, total):
+    """Return means and deviations of one block; columns whose squares leave the float type's range are scaled first."""
+    offset = x[0].astype(np.float64)
+    centered = x - x[0]
+    mean = (weight @ centered).astype(np.float64) / total
+    centered *= centered
+    squares = (weight @ centered).astype(np.float64) / total
+    variance = squares - mean**2
+    limits = np.finfo(x.dtype)
+    unsure = ~(np.isfinite(variance) & (squares > float(limits.tiny) / float(limits.eps)))
+    mean, deviation = mean + offset, np.sqrt(np.maximum(variance, 0.0))
+    for j in np.flatnonzero(unsure):
+        column = x[:, j].astype(np.float64)
+        size = np.abs(column).max()
+        if size > 0 and (column != column[0]).any():
+            column, share = column / size, weight.astype(np.float64) / total
+            center = share @ column
+            mean[j], deviation[j] = size * center, size * np.sqrt(share @ (column - center) ** 2)
+        else:
+            mean[j], deviation[j] = column[0], 0.0
+    return mean, deviation

@@ -15,7 +15,10 @@ class LinearRegressor(RegressorMixin, PartialFit):
     """What LinearRegression and PolynomialRegression share: a numeric target and a loss the user chooses."""
 
     def _get_loss(self):
-        return get_loss(self.loss)
+        loss = get_loss(self.loss)
+        if loss.per_class:
+            raise ValueError(f"loss={self.loss!r} is one of labels; use LogisticRegression, or a loss of numbers.")
+        return loss
 
     def _get_penalty(self, total_weight):
         return ElasticNet(float(self.alpha), float(self.l1_ratio))
@@ -78,12 +81,11 @@ class LinearRegressor(RegressorMixin, PartialFit):
 
     def _set_coefficients(self, coef, intercept):
         single = len(coef) == 1 and self._target_ndim == 1
-        self.coef_ = coef[0] if single else coef
-        self.intercept_ = (float(intercept[0]) if single else intercept) if self.fit_intercept else 0.0
+        self.coef_, self.intercept_ = (coef[0], intercept[0]) if single else (coef, intercept)
 
     def predict(self, X):
         """Return predictions in units of y, shape (n_samples,) or (n_samples, n_targets)."""
-        return self._raw(X)
+        return self._get_loss().inverse_link(self._raw(X))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -7,6 +7,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from gradfit.data._datasets import decoded
 from gradfit.estimators._partial import PartialFit
 from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
 from gradfit.objectives._penalty import ElasticNet
@@ -164,11 +165,26 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         rows = super()._wrap(X, y, sample_weight, reset=reset)
         if self.class_weight is None or rows.comes_in_batches:
             return rows
-        index = rows.y.astype(int)
-        weights = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=self.classes_[index], sample_weight=rows.weight
-        )
+        index, weights = rows.y.astype(int), self._class_weights(rows)
+        if not weights[index].any():
+            raise ValueError(f"class_weight={self.class_weight!r} leaves no row that counts; raise a weight above 0.")
         return rows.with_weight(rows.weight * weights[index].astype(rows.dtype))
+
+    def _class_weights(self, rows):
+        """Return the weight of every class, (n_classes,)."""
+        index = rows.y.astype(int)
+        present = np.unique(index)
+        given = self.class_weight
+        if isinstance(given, dict):
+            absent = np.setdiff1d(self.classes_, self.classes_[present])  # their rows weigh nothing
+            given = {name: value for name, value in given.items() if name not in absent}
+        weights = np.ones(len(self.classes_))
+        weights[present] = compute_class_weight(
+            given, classes=self.classes_[present], y=self.classes_[index], sample_weight=rows.weight
+        )
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError(f"class_weight={self.class_weight!r} is not allowed; weights must be finite and >= 0.")
+        return weights
 
     def _wrap_dataset(self, dataset, y, sample_weight):
         if self.class_weight is not None:
@@ -176,7 +192,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         if self._known_classes is None:
             if int(dataset.cardinality()) == -1:
                 raise ValueError("classes=None is not allowed for a tf.data.Dataset without an end; pass all labels.")
-            labels = [np.unique(np.asarray(element[1])) for element in dataset]
+            labels = [np.unique(decoded(np.asarray(element[1]))) for element in dataset]
             self._known_classes = np.unique(np.concatenate(labels)) if labels else None
         return super()._wrap_dataset(dataset, y, sample_weight)
 
@@ -194,17 +210,17 @@ class LogisticRegression(ClassifierMixin, PartialFit):
             raise ValueError(f"y holds only one class, {self.classes_[0]!r}; a classifier needs at least two.")
         return index.astype(dtype) if len(self.classes_) == 2 else index.astype(np.int32)
 
-    def _publish(self, objective, coef, intercept, results, device, passes_for_scaling=1):
-        if np.isinf(self.C) and self._is_separated(objective, coef, intercept):
-            results[-1].status = "separable"
-        return super()._publish(objective, coef, intercept, results, device, passes_for_scaling)
+    def _publish(self, objective, results, device):
+        if np.isinf(self.C) and self._is_separated(objective, results[0]):
+            results[0].status = "separable"
+        return super()._publish(objective, results, device)
 
-    def _is_separated(self, objective, coef, intercept) -> bool:
+    def _is_separated(self, objective, result) -> bool:
         """Return whether every row that counts lies on its own class's side, so that no finite optimum exists."""
         if objective.rows.comes_in_batches:
             return False
-        for x, y, weight in objective.rows.blocks():
-            raw, y = (x @ coef.T + intercept)[weight > 0], y[weight > 0].astype(int)
+        for x, y, weight, _ in objective.rows.blocks():
+            raw, y = (x @ result.coef.T + result.intercept)[weight > 0], y[weight > 0].astype(int)
             if raw.shape[1] == 1:
                 margin = np.where(y == 1, raw[:, 0], -raw[:, 0])
             else:

@@ -14,10 +14,10 @@ from gradfit.backend import _tape
 from gradfit.backend._devices import on_device
 from gradfit.backend._tensorflow import tf
 from gradfit.inspection._summary import report
+from gradfit.losses._kind import LossKind
 from gradfit.models._formula import RESERVED, parse
 from gradfit.models._user_function import traced
 from gradfit.models._written import CalledModel, WrittenModel
-from gradfit.objectives._block_sums import form_of
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
 from gradfit.objectives._residuals import OneByOne, probe
 from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
@@ -144,7 +144,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise ValueError(f"p0 has {len(start)} rows, but there are {len(targets)} curves.")
         with on_device(self.device) as self.device_:
             function = self._function(X, names, start)
-            curves = Curves(function, *form_of(loss, fit_intercept=False), X, targets, weight, lower, upper)
+            curves = Curves(function, *LossKind.of(loss), X, targets, weight, lower, upper)
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),
@@ -168,7 +168,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         theta = np.atleast_2d(self.coef_)
         with on_device(self.device):
             function = self._function(X, self.parameter_names_, theta)
-            curves = Curves(function, *form_of(losses.SquaredError(), False), X, np.zeros((1, len(X))), np.ones(1))
+            curves = Curves(function, *LossKind.of(losses.SquaredError()), X, np.zeros((1, len(X))), np.ones(1))
             if not return_std:
                 return self._by_curve(curves.predict(theta))
             z, jacobian, *_ = curves.linearize(theta)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from scipy.optimize import OptimizeResult
-from sklearn.base import clone
 
 from gradfit.backend import _tape
-from gradfit.backend._tensorflow import tf
 from gradfit.models._user_function import UserFunction, as_tensor, graph_key
 from gradfit.objectives._bounds import bounds_of, check_inside
-from gradfit.objectives._function import FlatBounds, FunctionForm, FunctionObjective
-from gradfit.solvers import LBFGS, GradientDescent, Newton, _loop
+from gradfit.objectives._function import FunctionObjective
+from gradfit.solvers import _loop
 from gradfit.solvers._result import CONVERGED_STATUSES, MESSAGES
 from gradfit.solvers._settings import check_settings
-from gradfit.solvers._solver import Solver
+from gradfit.solvers._solver import Start
+from gradfit.solvers._strategy import find_solver
 
-_SOLVERS = {"lbfgs": LBFGS, "newton": Newton}
 _FAR, _HUGE = 1e6, 1e15
 
 
@@ -71,16 +67,11 @@ def minimize(
     if not (callback is None or callable(callback)):
         raise ValueError(f"minimize: callback={callback!r} is not allowed; it must be None or a function of x.")
     objective = _compose(fun, start, limits)
-    options = {"max_iter": max_iter or found.default_max_iter, "tol": float(tol), "record": record_path}
-    if callback is not None:
-
-        def monitor(theta):
-            stop = callback(np.reshape(theta, start.shape))
-            return theta if isinstance(stop, (bool, np.bool_)) and stop else None
-
-        options["monitor"] = monitor
     flat = start.numpy().astype(np.float64).ravel()
-    result = _loop.minimize(found, objective, flat, **options)
+    result = _loop.minimize(
+        found, objective, Start(flat), max_iter=max_iter or found.default_max_iter, tol=float(tol), record=record_path,
+        monitor=None if callback is None else _Monitor(callback, start.shape),
+    )  # fmt: skip
     status, message = _ending(objective, flat, result)
     out = OptimizeResult(
         x=np.reshape(result.theta, start.shape)[()],
@@ -109,20 +100,32 @@ def _ending(objective, start, result):
     return status, MESSAGES[own if own in MESSAGES else status].format(**facts, value=result.value)
 
 
+class _Monitor:
+    """A user's callback, by whose True a minimization ends."""
+
+    def __init__(self, callback, shape):
+        self._callback, self._shape = callback, shape
+
+    def __call__(self, theta):
+        """Return the point to stop at, or None to go on."""
+        stop = self._callback(np.reshape(theta, self._shape))
+        return theta if isinstance(stop, (bool, np.bool_)) and stop else None
+
+
 def _keeps_falling(objective, start, result) -> bool:
     """Return whether the function has become hugely negative, or falls steadily to a point far ahead of the result.
 
     Ahead is down the gradient, or on from the start through the result.
     """
-    if result.value < -_HUGE * max(1.0, abs(float(objective.evaluate(tf.constant(start)).value))):
+    if result.value < -_HUGE * max(1.0, abs(objective.evaluate(start).value)):
         return True
     reach = _FAR * max(1.0, np.abs(result.theta).max())
     with np.errstate(over="ignore", invalid="ignore"):
         for direction in (-result.gradient, result.theta - start):
             unit = direction / max(np.abs(direction).max(), 1e-300)
-            far = objective.project(tf.constant(result.theta + reach * unit))
-            move = far.numpy() - result.theta
-            fall = objective.evaluate(far).value.numpy() - result.value
+            far = objective.project(result.theta + reach * unit)
+            move = far - result.theta
+            fall = objective.evaluate(far).value - result.value
             if np.abs(move).max() >= 0.5 * reach and fall <= 0.1 * result.gradient @ move < 0:
                 return True
     return False
@@ -131,44 +134,34 @@ def _keeps_falling(objective, start, result) -> bool:
 def _compose(fun, start, limits) -> FunctionObjective:
     """Return the objective, after one evaluation that shows whether the function can be minimized."""
     function = UserFunction("minimize", fun, start, is_scalar=True)
-    began = time.perf_counter()
     function.connected(function.differentiated(_tape.value_and_gradient)[1])
-    seconds = time.perf_counter() - began
     key = None if function.compiled is None else graph_key(function.compiled)
-    form = FunctionForm(function, key, tuple(start.shape), start.dtype.name, len(limits.lower) > 0)
-    return FunctionObjective(form, limits, seconds)
+    return FunctionObjective(function, key, tuple(start.shape), start.dtype.name, *limits)
 
 
 def _get_solver(solver):
     """Turn the argument `solver` into an instance that can minimize a function, or raise ValueError."""
-    if isinstance(solver, str) and solver in _SOLVERS:
-        return _SOLVERS[solver]()
     allowed = (
         f"minimize: solver={solver!r} is not allowed; take 'lbfgs', 'newton', a Keras optimizer such as 'sgd', 'adam' "
         "or 'nadam', or LBFGS(), Newton() or GradientDescent(...) from gradfit.solvers."
     )
-    if isinstance(solver, Solver):
-        if not isinstance(solver, (LBFGS, Newton, GradientDescent)):
-            raise ValueError(allowed)
-        found = clone(solver)
-        found.check()
-        if isinstance(found, GradientDescent) and (found.batch_size is not None or found.early_stopping):
-            raise ValueError(f"minimize: solver={solver!r} asks for batches of rows, and a function has no rows.")
-        return found
-    found = GradientDescent(solver)
     try:
-        found.check()
+        found = find_solver(solver).for_functions()
     except ValueError as error:
         raise ValueError(allowed) from error
+    if found is None:
+        raise ValueError(allowed)
+    if found.reads_rows:
+        raise ValueError(f"minimize: solver={solver!r} asks for batches of rows, and a function has no rows.")
     return found
 
 
-def _as_bounds(bounds, start) -> FlatBounds:
+def _as_bounds(bounds, start):
     """Return checked bounds of the flattened start."""
     if bounds is None:
-        return FlatBounds()
+        return None, None
     flat = start.numpy().astype(np.float64).ravel()
     names = tuple(f"x0[{i}]" for i in range(len(flat)))
     lower, upper = bounds_of(bounds, names)
     check_inside(flat, lower, upper, names, "minimize: x0")
-    return FlatBounds(lower, upper)
+    return lower, upper

@@ -31,6 +31,9 @@ class Loss(BaseEstimator, ABC):
         `raw` has one column per class and `y` holds integer labels.
     shift_invariant : bool
         Adding one number to all classes' `raw` changes nothing.
+    homogeneity : int or None
+        The power of the unit of y that the loss is in, if ``l(u y, u z) = u^k l(y, z)`` with the numbers that
+        `in_units_of_y` names taken times u: solvers may then choose the unit of y.
     domain : dict
         Open interval of valid values of each constructor argument.
     """
@@ -40,6 +43,8 @@ class Loss(BaseEstimator, ABC):
     per_class = False
     shift_invariant = False
     needs_probe = False
+    homogeneity: int | None = None
+    in_units_of_y: tuple[str, ...] = ()
     domain: ClassVar[dict[str, tuple[float, float]]] = {}
 
     @property

@@ -23,6 +23,7 @@ class SquaredError(Loss):
     """
 
     quadratic = True
+    homogeneity = 2
 
     def __call__(self, y, raw):
         return 0.5 * tf.square(y - raw)
@@ -49,6 +50,8 @@ class Huber(Loss):
     [2.5, 0.125]
     """
 
+    homogeneity = 2
+    in_units_of_y = ("epsilon",)
     domain: ClassVar = {"epsilon": (0.0, np.inf)}
 
     def __init__(self, epsilon=1.35):
@@ -88,6 +91,8 @@ class Quantile(Loss):
     """
 
     piecewise_linear = True
+    homogeneity = 1
+    in_units_of_y = ("smoothing",)
     domain: ClassVar = {"quantile": (0.0, 1.0), "smoothing": (-1e-300, np.inf)}
 
     def __init__(self, quantile=0.5, smoothing=0.0):
@@ -119,6 +124,8 @@ class AbsoluteError(Loss):
     """
 
     piecewise_linear = True
+    homogeneity = 1
+    in_units_of_y = ("smoothing",)
     domain: ClassVar = {"smoothing": (-1e-300, np.inf)}
 
     def __init__(self, smoothing=0.0):

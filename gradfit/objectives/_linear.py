@@ -1,234 +1,252 @@
-"""The objective: layout of the flat parameter vector, and sums of value, gradient and curvature over row blocks.
+"""The objective of models linear in their parameters: a loss over rows, an elastic net, and its own scaling.
 
-Parameters are one float64 vector: for each output (one, or one per class) its p standardized coefficients,
-then its intercept. ``F(theta) = sum w l(y, raw) / sum w + sum(l2 theta^2) / 2 + sum(l1 |theta|)``.
+Parameters are one float64 vector: for each output (one, or one per class) its p coefficients, then its intercept.
+``F(theta) = sum w l(y, raw) / sum w + sum(l2 theta^2) / 2 + sum(l1 |theta|)``.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+import copy
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
+from scipy import sparse
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
-from gradfit.data._rows import TensorRows
-from gradfit.objectives import _penalty
-from gradfit.objectives._block_sums import BlockSums, Form, form_of
+from gradfit.data._arrays import ArrayRows
+from gradfit.data._scaling import Scaling
+from gradfit.losses._kind import LossKind
+from gradfit.objectives._block_sums import BlockSums, SlopeScale, sparse_sums
+from gradfit.objectives._objective import Evaluation, InGraph, Objective, smallest_subgradient
 from gradfit.objectives._penalty import ElasticNet
 
-_NOISE_ULPS = 8
 _FLOOR_ULPS = 64
 _VALUE_FLOOR = 1.5e-9  # a tenth of the root of float64's eps: smaller steps no longer show in the value
 
 
-class Numbers(NamedTuple):
-    """Every number of an objective, in float64; as tensors, weights that are all zero are ()."""
-
-    loss: Any
-    l1: Any
-    l2: Any
-    total_weight: Any
-
-
-class Evaluation(NamedTuple):
-    """Value, gradient of the smooth part, and the curvature asked for, at one point."""
-
-    value: Any
-    gradient: Any
-    curvature: Any = ()
-
-
-class Objective:
-    """Loss, rows, penalty and layout composed; what every solver minimizes.
+class LinearObjective(Objective):
+    """Loss, rows, penalty and layout composed.
 
     Parameters
     ----------
-    form : Form
-    rows : HostRows or TensorRows
-    numbers : Numbers
+    loss : Loss
+    rows : Rows
+    penalty : ElasticNet
+        In the user's units.
+    fit_intercept : bool
+    n_outputs : int
+        Linear predictors a row: one, or one a class.
 
     Attributes
     ----------
-    is_bounded : bool
-        Whether `project` and `free` have anything to do.
-    curves_up : bool
-        Whether the Hessian is taken to be positive semidefinite.
-    programs_kept : int
-        How many compiled programs are kept for later fits.
+    unit : float
+        The unit of y that theta and the loss are in.
     """
 
-    is_bounded, curves_up, programs_kept = False, True, 64
-
-    def __init__(self, form: Form, rows, numbers: Numbers):
-        self.form, self.rows, self.numbers = form, rows, numbers
-
-    @classmethod
-    def of_tensors(cls, form: Form, rows: tuple, numbers: tuple) -> Objective:
-        """Return an objective inside compiled code."""
-        return cls(form, TensorRows(*rows), Numbers(*numbers))
-
-    @classmethod
-    def compose(cls, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1) -> Objective:
-        """Return the objective of a loss and a penalty over host rows."""
-        form, numbers = form_of(loss, fit_intercept, rows.dtype)
-        l1, l2 = penalty.weights(rows.scaling.scale, fit_intercept, n_outputs)
-        return cls(form, rows, Numbers(numbers, l1, l2, np.float64(rows.total_weight)))
+    def __init__(self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1):
+        self.kind, self.numbers = LossKind.of(loss, rows.dtype.name)
+        self.loss, self.rows, self.penalty = loss, rows, penalty
+        self.fit_intercept, self.n_outputs, self.unit = fit_intercept, n_outputs, 1.0
+        self.size = n_outputs * (rows.n_features + int(fit_intercept))
+        self.eps, self.dtype_name = float(np.finfo(rows.dtype).eps), rows.dtype.name
+        self.is_endless, self.comes_in_batches = rows.is_endless, rows.comes_in_batches
+        self._programs: dict = {}
+        self._weigh()
 
     @property
-    def loss(self):
-        """The loss with plain numbers."""
-        return self.form.loss_type(
-            **dict(self.form.constants), **dict(zip(self.form.number_names, map(float, self.numbers.loss), strict=True))
-        )
+    def worth(self) -> float:
+        """What the value is in the user's units, as far as floats reach."""
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.clip(np.float64(self.unit) ** (self.loss.homogeneity or 0), 1e-290, 1e290))
+
+    def _weigh(self):
+        scale = self.unit / self.rows.scaling.scale
+        with np.errstate(over="ignore", under="ignore"):
+            self.l1, self.l2 = self.penalty.weights(scale, self.fit_intercept, self.n_outputs, self.worth)
 
     @property
-    def size(self) -> int:
-        """Number of parameters."""
-        return len(self.numbers.l1)
+    def is_wide(self) -> bool:
+        """Whether there are fewer rows than parameters."""
+        return self.rows.n_rows < self.size
 
     @property
-    def has_l1(self) -> bool:
-        """Whether any parameter has an L1 weight."""
-        return bool(np.any(self.numbers.l1))
+    def traffic(self) -> float:
+        """About how many bytes of memory an evaluation reads."""
+        return 2.0 * self.rows.n_rows * (self.rows.n_features + 8) * self.rows.dtype.itemsize
 
     @property
-    def traffic(self) -> int:
-        """About how many bytes of memory traffic an iteration makes."""
-        return 4 * self.rows.n_rows * (self.rows.n_features + 8) * self.rows.dtype.itemsize
+    def n_passes(self) -> int:
+        """How often all rows have been read."""
+        return self.rows.n_passes
 
-    def on(self, rows, total_weight=None) -> Objective:
-        """Return the same objective over other rows."""
-        total = rows.total_weight if total_weight is None else total_weight
-        return Objective(self.form, rows, self.numbers._replace(total_weight=total))
+    @n_passes.setter
+    def n_passes(self, count):
+        self.rows.n_passes = count
 
-    def intercept_only(self, rows) -> Objective:
-        """Return the objective of nothing but an intercept, over rows without features."""
-        form = replace(self.form, fit_intercept=True)
-        zero = np.zeros(1)
-        return Objective(form, rows, self.numbers._replace(l1=zero, l2=zero, total_weight=rows.total_weight))
+    def standardized(self, sampled: bool = False) -> LinearObjective:
+        """Return the objective in coordinates in which columns have unit variance, or so by a sample of the rows."""
+        rows = self.rows
+        mean, deviation = rows.moments(sampled)
+        center = self.fit_intercept and rows.can_center
+        scaling = Scaling.from_moments(mean, deviation, center, self.penalty.l2)
+        return self.on(rows.standardized(scaling))
 
-    def with_loss(self, **numbers) -> Objective:
-        """Return the same objective with other numbers in its loss."""
-        values = form_of(self.loss.replace(**numbers), self.form.fit_intercept)[1]
-        return Objective(self.form, self.rows, self.numbers._replace(loss=values))
-
-    @property
-    def smoothing(self):
-        """Width over which the kinks of the loss are rounded off (tensor), or None for a loss without kinks."""
-        if "smoothing" not in self.form.number_names:
-            return None
-        return self.numbers.loss[self.form.number_names.index("smoothing")]
-
-    def smoothed(self, width) -> Objective:
-        """Return the same objective with another smoothing (a tensor); itself if the loss has no kinks."""
-        if self.smoothing is None:
+    def in_unit_of_target(self) -> LinearObjective:
+        """Return the objective with y in a unit (a power of 2) in which it varies by about 1, if the loss has none."""
+        if self.loss.homogeneity is None:
             return self
-        is_width = tf.constant([name == "smoothing" for name in self.form.number_names])
-        return Objective(self.form, self.rows, self.numbers._replace(loss=tf.where(is_width, width, self.numbers.loss)))
+        out = copy.copy(self)
+        out.unit = unit = float(np.exp2(np.round(np.log2(self.rows.spread()))))
+        out.rows = self.rows.with_target(lambda y: y / y.dtype.type(unit))
+        out._set_loss(self.loss.replace(**{name: getattr(self.loss, name) / unit for name in self.loss.in_units_of_y}))
+        out._weigh()
+        return out
 
-    def subsample(self, size: int, random_state) -> Objective:
-        """Return the objective of `size` random rows."""
+    def on(self, rows) -> LinearObjective:
+        """Return the same objective over other rows."""
+        out = copy.copy(self)
+        out.rows = rows
+        out.__dict__.pop("slope_curvature", None)
+        out._weigh()
+        return out
+
+    def target(self, k: int) -> LinearObjective:
+        """Return the objective of the k-th target, or of the only one."""
+        return self if self.rows.n_targets is None else self.on(self.rows.target(k))
+
+    def with_loss(self, **numbers) -> LinearObjective:
+        """Return the same objective with other numbers in its loss."""
+        out = copy.copy(self)
+        out._set_loss(self.loss.replace(**numbers))
+        return out
+
+    def _set_loss(self, loss):
+        params = loss.get_params(deep=False)
+        self.loss, self.numbers = loss, np.array([params[name] for name in self.kind.number_names], np.float64)
+
+    @property
+    def smoothing(self) -> float | None:
+        """Width over which the kinks of the loss are rounded off, or None for a loss without kinks."""
+        return self.loss.smoothing if self.loss.piecewise_linear else None
+
+    def subsample(self, size: int, random_state) -> LinearObjective:
+        """Return the objective of `size` random rows, or itself if none of them counts."""
         rows = self.rows.subsample(size, random_state)
         return self if rows.total_weight <= 0 else self.on(rows)
 
-    def centred(self, theta):
-        """Return theta, or a direction, without what a shift-invariant loss cannot see: the mean over the classes.
+    def centred(self, vector):
+        """Return a vector without what a shift-invariant loss cannot see: the mean over the classes.
 
         The L2 penalty is least there, so that the minimizer is in this subspace and solvers need not leave it.
         """
-        if not self.form.loss_type.shift_invariant:
-            return theta
-        width = self.rows.n_features + int(self.form.fit_intercept)
-        blocks = tf.reshape(theta, [-1, width])
-        return tf.reshape(blocks - tf.reduce_mean(blocks, axis=0), [-1])
+        if not self.loss.shift_invariant:
+            return vector
+        blocks = vector.reshape(self.n_outputs, -1)
+        return (blocks - blocks.mean(axis=0)).ravel()
 
-    def project(self, theta):
-        """Return the nearest parameters within bounds: there are none."""
-        return theta
+    def evaluate(self, theta, order="gradient") -> Evaluation:
+        """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta."""
+        sums = self.rows.total(partial(self._sums, order, theta)) / self.rows.total_weight
+        curvature = sums[1 + self.size :] if order != "gradient" else None
+        if order in ("hessian", "blocks"):
+            size = self.size // (self.n_outputs if order == "blocks" else 1)
+            curvature = curvature.reshape((size, size) if order == "hessian" else (self.n_outputs, size, size))
+        return self.penalized(theta, float(sums[0]), sums[1 : 1 + self.size], curvature)
 
-    def tensor_numbers(self) -> Numbers:
-        """Return the numbers as float64 tensors."""
-        loss, l1, l2, total = self.numbers
-        return Numbers(
-            tf.convert_to_tensor(loss, tf.float64),
-            _penalty.as_tensor(l1),
-            _penalty.as_tensor(l2),
-            tf.convert_to_tensor(total, tf.float64),
-        )
+    def _sums(self, order, theta, block):
+        if sparse.issparse(block.x):
+            return sparse_sums(self.kind, order, self.fit_intercept, block, theta, self.numbers)
+        program = self._programs.get(order)
+        if program is None:
+            program = BlockSums(self.kind, order, self.fit_intercept, self.rows.many).program(block)
+            self._programs[order] = program
+        return program(*block, theta, self.numbers).numpy()
 
-    def evaluate(self, theta, order: str = "gradient") -> Evaluation:
-        """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta (tensors)."""
-        numbers = self.tensor_numbers()
-        sums = self.rows.sum(BlockSums(self.form, order, self.rows.many), theta, numbers.loss)
-        value, gradient, *curvature = (part / numbers.total_weight for part in sums)
-        value, gradient = _penalty.penalized(value, gradient, theta, numbers.l1, numbers.l2)
-        return Evaluation(value, gradient, _with_ridge(curvature[0], numbers.l2) if curvature else ())
+    def in_graph(self):
+        """Return the objective for compiled loops, or None where its rows do not lie on the device."""
+        block = self.rows.resident()
+        if block is None:
+            return None
+        sums = BlockSums(self.kind, "gradient", self.fit_intercept, self.rows.many)
+        few = not self.rows.many and not self.kind.branches
+        return InGraph(sums, block, self.numbers, self.rows.total_weight, self.rows.n_rows, few)
 
-    def kinks(self, theta):
-        """Return the L1 part of the penalty."""
-        return _penalty.kinks(theta, self.tensor_numbers().l1)
-
-    def l1_weights(self, theta):
-        """Return the L1 weight of every parameter."""
-        l1 = self.tensor_numbers().l1
-        return tf.zeros_like(theta) if isinstance(l1, tuple) else l1
-
-    def subgradient(self, theta, gradient):
-        """Return the smallest subgradient, given the gradient of the smooth part."""
-        return _penalty.stationarity(theta, gradient, self.tensor_numbers().l1)
-
-    def curvature_of_quadratic(self) -> float:
-        """Return c of a quadratic loss ``c (y - raw)^2 / 2``, from the tape."""
-        return _curvature(self.form, tuple(self.numbers.loss.tolist()))
-
-    def noise(self, value):
-        """Return by how much rounding may change the value; differences below it say nothing."""
-        return _NOISE_ULPS * np.finfo(self.rows.dtype).eps * tf.abs(value)
-
-    def stationarity(self, theta, gradient):
-        """Return the largest entry of the smallest subgradient."""
-        return tf.reduce_max(tf.abs(self.subgradient(theta, gradient)))
-
-    def is_rounding(self, state, error: float, slope_scale: float) -> bool:
-        """Return whether rounding leaves a scaled gradient of this size at a state."""
-        eps = float(np.finfo(self.rows.dtype).eps)
-        stiffness = float(np.abs(state.hessian.numpy()).max()) if hasattr(state, "hessian") else 1.0
-        size = stiffness * np.abs(state.theta.numpy()).sum() / slope_scale
-        return error <= max(_FLOOR_ULPS * eps * (1.0 + size), _VALUE_FLOOR)
-
-    def slope_sample(self, baseline) -> tuple:
-        """Return where `slope_scale` measures: targets, their weights and the intercept-only linear predictor."""
+    def baseline(self):
+        """Return the linear predictor of the intercept-only fit, (n_outputs,), or None where it has to be searched."""
+        if not self.fit_intercept:
+            return np.zeros(self.n_outputs)
         y, weight = self.rows.target_sample()
-        raw = tf.constant([0.0] if baseline is None else baseline, tf.float64)
-        return tf.convert_to_tensor(y), tf.convert_to_tensor(weight), raw
+        known = self.loss.baseline(y, weight, self.n_outputs)
+        return None if known is None else np.broadcast_to(np.asarray(known, np.float64), self.n_outputs)
 
-    def slope_scale(self, y, weight, raw):
-        """Return the root weighted mean square of dl/dz at the constant linear predictor `raw`, (n_outputs,)."""
-        loss = self.form.loss(tf.convert_to_tensor(self.numbers.loss, tf.float64), weight.dtype)
-        predictor = tf.broadcast_to(tf.cast(raw, weight.dtype), [tf.shape(y)[0], tf.shape(raw)[0]])
-        if not self.form.per_class:
-            predictor = predictor[:, 0]
-        first = tf.cast(tf.reshape(_tape.slope(loss, y, predictor)[1], [tf.shape(y)[0], -1]), tf.float64)
-        weight = tf.cast(weight, tf.float64)[:, None]
-        mean = tf.reduce_sum(weight * first**2, 0) / tf.maximum(tf.reduce_sum(weight), 1e-300)
-        return tf.sqrt(tf.reduce_max(mean))
+    def intercept_only(self) -> LinearObjective:
+        """Return the objective of nothing but an intercept, over a sample of the targets."""
+        y, weight = self.rows.target_sample()
+        rows = ArrayRows(np.zeros((len(y), 0), self.rows.dtype), y, weight)
+        return LinearObjective(self.loss, rows, ElasticNet(0.0, 0.0), True, self.n_outputs)
+
+    def slope_scale(self, baseline) -> float:
+        """Return the root weighted mean square of dl/dz at the intercept-only fit, over a sample of the targets."""
+        y, weight = self.rows.target_sample()
+        scale = float(SlopeScale(self.kind).program(y, weight)(y, weight, baseline, self.numbers).numpy())
+        return scale if np.isfinite(scale) and scale > 0 else 1.0
+
+    def is_rounding(self, theta, gradient, curvature, error, scale):
+        """Return whether rounding leaves a scaled gradient of size `error` at theta.
+
+        Slopes carry the rounding of the linear predictor times the curvature; what is not finite proves nothing.
+        """
+        stiffness = 1.0 if curvature is None else float(np.abs(curvature).max(initial=0.0))
+        floor = _FLOOR_ULPS * self.eps * (1.0 + stiffness * float(np.abs(theta).sum()) / scale)
+        return bool(np.isfinite(floor) and error <= max(min(floor, 1e-2), _VALUE_FLOOR))
+
+    @cached_property
+    def slope_curvature(self) -> float:
+        """C of a quadratic loss ``c (y - raw)^2 / 2``, from the tape."""
+        return _quadratic_curvature(self.kind, tuple(self.numbers.tolist()))
+
+    @property
+    def kink_slopes(self) -> tuple[float, float]:
+        """Slopes of a piecewise linear loss below and above its kink, from the tape."""
+        names = self.kind.number_names
+        sharp = tuple(0.0 if name == "smoothing" else v for name, v in zip(names, self.numbers.tolist(), strict=True))
+        return _slopes_beside_zero(self.kind, sharp)
+
+    def to_user(self, theta):
+        """Map flat parameters to coefficients (outputs, p) and intercepts (outputs,) in the user's units."""
+        theta = np.reshape(theta, (*np.shape(theta)[:-1], self.n_outputs, -1))
+        coef, intercept = self.rows.scaling.to_user(theta, self.fit_intercept)
+        return self.unit * coef, self.unit * intercept
+
+    def from_user(self, coef, intercept):
+        """Map coefficients (outputs, p) and intercepts (outputs,) in the user's units to flat parameters."""
+        return np.ravel(self.rows.scaling.from_user(coef / self.unit, intercept / self.unit, self.fit_intercept))
+
+    def value_to_user(self, value):
+        """Map values of the objective to the user's units."""
+        return np.multiply(value, self.worth)
+
+    def gradient_to_user(self, theta, gradient):
+        """Return the smallest subgradient, (outputs, p [+ 1]), in the user's units."""
+        gradient = np.reshape(gradient, (self.n_outputs, -1))
+        gradient = self.value_to_user(self.rows.scaling.gradient_to_user(gradient, self.fit_intercept) / self.unit)
+        if self.penalty.l1 > 0:
+            coef, p = self.to_user(theta)[0], self.rows.n_features
+            gradient[:, :p] = smallest_subgradient(coef, gradient[:, :p], self.penalty.l1)
+        return gradient
 
 
 @lru_cache
-def _curvature(form, numbers) -> float:
+def _quadratic_curvature(kind, numbers) -> float:
     one = tf.ones([1], tf.float64)
-    loss = form.loss(tf.constant(numbers, tf.float64), tf.float64)
+    loss = kind.loss(tf.constant(numbers, tf.float64), tf.float64)
     return float(_tape.curvature(loss, one, tf.zeros_like(one))[2][0])
 
 
-def _with_ridge(curvature, l2):
-    if isinstance(l2, tuple):
-        return curvature
-    if curvature.shape.rank == 1:
-        return curvature + l2
-    if curvature.shape.rank == 2:
-        return curvature + tf.linalg.diag(l2)
-    return curvature + tf.linalg.diag(tf.reshape(l2, tf.shape(curvature)[:2]))
+@lru_cache
+def _slopes_beside_zero(kind, numbers) -> tuple[float, float]:
+    raw = tf.constant([-1.0, 1.0], tf.float64)
+    loss = kind.loss(tf.constant(numbers, tf.float64), tf.float64)
+    low, high = _tape.slope(loss, tf.zeros_like(raw), raw)[1].numpy()
+    return float(low), float(high)

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
-from gradfit.objectives._block_sums import Form
+from gradfit.losses._kind import LossKind as Form
 
 _FEW = 8
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradfit.backend._tensorflow import tf
 
+class EarlyStopping:
+    """Watches the loss on rows that the fit does not see; the parameters with the lowest loss are kept.
 
-class HeldOut:
-    """Watches the loss on rows that the fit does not see; the parameters with the lowest loss are kept."""
+    The start is a candidate: a descent that only climbs from there keeps it, and is told to have diverged.
+    """
 
     def __init__(self, objective, patience: int):
         self.objective, self.patience = objective, patience
-        self.best, self.kept, self.waited = np.inf, None, 0
+        self.first, self.best, self.last, self.kept, self.waited = np.nan, np.inf, np.nan, None, 0
 
     @classmethod
     def split(cls, solver, objective, random_state):
         """Return the objective to fit and the monitor to watch, or the objective as it is and None."""
-        if not getattr(solver, "early_stopping", False):
+        if not solver.early_stopping:
             return objective, None
         rows = objective.rows
         if rows.comes_in_batches:
@@ -31,10 +32,18 @@ class HeldOut:
         held, kept = (objective.on(rows.take(np.sort(part))) for part in (order[:count], order[count:]))
         return kept, cls(held, solver.n_iter_no_change)
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the held-out loss is worse than at the start."""
+        return not self.last <= self.first
+
     def __call__(self, theta):
         """Return the best parameters once the held-out loss has stopped improving, else None."""
-        value = float(self.objective.evaluate(tf.constant(theta)).value)
-        self.waited += 1
-        if value < self.best:
-            self.best, self.kept, self.waited = value, theta, 0
-        return self.kept if self.waited >= self.patience and self.kept is not None else None
+        self.last = self.objective.evaluate(theta).value
+        if self.kept is None:
+            self.first = self.last
+        else:
+            self.waited += 1
+        if self.kept is None or self.last < self.best:
+            self.best, self.kept, self.waited = self.last, theta, 0
+        return self.kept if self.waited >= self.patience else None

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from scipy.linalg import lstsq, solve_triangular
-from sklearn.base import BaseEstimator
+from scipy.linalg import solve_triangular
 
-from gradfit.data._scaling import CACHE_BYTES
-from gradfit.solvers._normal_sums import Factored, NormalSums
+from gradfit.data._sums import Factored, less, sum_products, tall
+from gradfit.data._triangle import LeastSquares, Triangle
+from gradfit.solvers._refinement import refine
 from gradfit.solvers._result import SolveResult
+from gradfit.solvers._solver import Solver
 
 _TRUSTED = {"float64": 1e4, "float32": 1e2}
-_SMALL_WORK = 2e6  # n (p + 1)^2 below which twice the precision costs less than a compiled pass
-_LOOK_ROWS, _SINGULAR = 1_000, 1e-12
-_MAX_SUMMARY, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
-_MAX_PRECISE = 400  # columns up to which a factorization in twice the precision is affordable
 _CORRECTABLE = {"float64": 1e10, "float32": 1e4}  # condition numbers of sums that corrections make up for
 _MOST_CORRECTIONS = 6
-_ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a block, so that adding its products up costs little
+_FEW = 2e4  # rows x columns x targets up to which every digit costs about 1 ms
+_LOOK_ROWS, _SINGULAR = 1_000, 1e-12
+_MAX_SUMMARY, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
+_SMALL_WORK = 2e6  # n (p + 1)^2 below which sums save nothing
 
 
-class Exact(BaseEstimator):
+class Exact(Solver):
     """Solves ``(X'WX + ridge) b = X'Wy`` for a quadratic loss; all targets share the passes over the rows.
 
-    The sums are taken on the host, in the data's float type over small blocks and in float64 beyond. Where they
-    cannot be trusted (condition number above 1e4; 1e2 in float32), or cost nothing anyway, they are taken in twice
-    the precision instead, or for many columns corrected by further passes over the rows, so that the answer is right
-    to the last digits that the rows determine.
+    Sums are taken in the data's float type over small blocks and in float64 beyond. Where their condition number asks
+    for it, the solution is corrected by gradients over the rows; beyond 1e10 the rows are factored block by block.
+    Small problems are always factored, and corrected until they are right to the last digit that the rows determine.
 
     References
     ----------
-    Higham: Accuracy and Stability of Numerical Algorithms (2002), chapters 20 and 27.
     Björck: Stability analysis of the method of seminormal equations (1987).
+    Higham: Accuracy and Stability of Numerical Algorithms (2002), chapter 20.
 
     Examples
     --------
@@ -42,199 +39,27 @@ class Exact(BaseEstimator):
     Exact()
     """
 
-    handles_l1 = handles_streams = False
+    is_direct = True
     default_max_iter = 1
 
-    def check(self) -> None:
-        """Accept: there are no settings."""
+    def init(self, objective, start):
+        """Refuse: it has no steps, only `solve`."""
+        raise TypeError("Exact solves in one go and has no steps.")
+
+    step = init
 
     def solve(self, objective) -> tuple[np.ndarray, np.ndarray, SolveResult]:
         """Return coefficients (t, p) and intercepts (t,) of all targets in the user's units, and how it went."""
         rows = objective.rows
-        p = rows.n_features
-        if p > _MAX_PRECISE:
-            failures = 0
-            for dtype in dict.fromkeys((rows.dtype, np.dtype(np.float64))):
-                found = _solve_by_cholesky(objective, dtype, correctable=True)
-                if found is not None:
-                    break
-                failures += 1
-            found = found or _solve_by_svd(objective)
-            found[2].n_passes += failures
-            return found
-        found = None
-        if rows.n_rows * (p + 1.0) ** 2 > _SMALL_WORK:
-            found = _solve_by_cholesky(objective, rows.dtype, correctable=False)
-        return _solve_precisely(objective) if found is None else found
-
-
-def _solve_by_cholesky(objective, dtype, correctable):
-    """Solve the normal equations, or return None where their condition leaves too few digits."""
-    rows, p = objective.rows, objective.rows.n_features
-    matrix, right, start, mean = _float64_sums(objective, dtype)
-    centering = _cost_of_centering(matrix, mean)
-    for part in (matrix, right, start):
-        part *= objective.curvature_of_quadratic()
-    matrix[np.diag_indices_from(matrix)] += objective.numbers.l2[:p]
-    factored = Factored.of(matrix)
-    condition = max(factored.condition, centering)
-    if not condition <= (_CORRECTABLE if correctable else _TRUSTED)[dtype.name]:
-        return None
-    theta = factored.solve(right).T
-    gradient = theta @ matrix - right.T
-    value = np.maximum(start + 0.5 * np.sum(theta * (gradient - right.T), axis=1), 0.0)
-    theta = np.column_stack([theta, mean[p:] - theta @ mean[:p]])
-    found = theta, np.pad(gradient, ((0, 0), (0, 1))), value, 1
-    if condition > _TRUSTED[dtype.name]:
-        found = _corrected(objective, theta, mean[:p], factored)
-        if found is None:
-            return None
-    kept = p + objective.form.fit_intercept
-    theta, gradient, value, n_passes = found
-    coef, intercept = rows.scaling.to_user(theta[:, :kept], objective.form.fit_intercept)
-    return coef, intercept, _result(gradient[:, :kept], value, p, p, n_passes)
-
-
-def _corrected(objective, theta, mean, factored):
-    """Correct a solution by gradients over the rows; return it, gradient, value, passes, or None if that diverges."""
-    eps, p = np.finfo(objective.rows.dtype).eps, len(mean)
-    n_passes, last = 1, 1.0
-    for _ in range(_MOST_CORRECTIONS):
-        gradient, value = _gradient_over_rows(objective, theta)
-        n_passes += 1
-        step = factored.solve((gradient[:, :p] - gradient[:, p:] * mean).T).T
-        size = np.abs(step).max() / max(np.abs(theta[:, :p]).max(), np.finfo(np.float64).tiny)
-        if not eps < size < 0.5 * last:
-            return (theta, gradient, value, n_passes) if size <= np.sqrt(eps) else None
-        offset = gradient[:, p:] / objective.curvature_of_quadratic() - step @ mean[:, None]
-        theta, last = theta - np.hstack([step, offset * objective.form.fit_intercept]), size
-    return None
-
-
-def _gradient_over_rows(objective, theta):
-    """Return the gradient, (t, p + 1), and the value, (t,), of the mean quadratic loss with its penalty."""
-    rows, l2 = objective.rows, np.append(objective.numbers.l2[: objective.rows.n_features], 0.0)
-    gradient, value = l2 * theta, 0.5 * np.sum(l2 * theta**2, axis=1)
-    for x, y, weight in rows.dense_blocks():
-        x = rows.scaling.apply(x.astype(np.float64, copy=False))
-        residual = x @ theta[:, :-1].T + theta[:, -1] - y.reshape(len(x), -1)
-        slope = residual * (objective.curvature_of_quadratic() / rows.total_weight * weight[:, None].astype(np.float64))
-        value += 0.5 * np.sum(slope * residual, axis=0)
-        gradient += np.column_stack([slope.T @ x, slope.sum(axis=0)])
-    return gradient, value
-
-
-def equivalent_rows(objective):
-    """Return p + t rows and their targets with the sums of all rows less the means, and the means, (p + t,).
-
-    None where there are not many more rows than columns, or where float64 sums would cost digits.
-    """
-    rows, p = objective.rows, objective.rows.n_features
-    if not 0 < p <= _MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
-        return None
-    if rows.n_rows * (p + 1.0) ** 2 <= _SMALL_WORK:
-        return None
-    matrix, right, start, mean = _float64_sums(objective, rows.dtype)
-    factored = Factored.of(matrix)
-    if not max(factored.condition, _cost_of_centering(matrix, mean)) <= _TRUSTED[rows.dtype.name]:
-        return None
-    factor, scale, _ = factored
-    size = np.sqrt(rows.total_weight)
-    y = solve_triangular(factor, right / scale[:, None], trans="T")
-    rest = np.sqrt(np.maximum(2.0 * start - np.sum(y**2, axis=0), 0.0))
-    x = np.vstack([np.triu(factor) * (scale * rows.scaling.scale), np.zeros((len(rest), p))])
-    mean[:p] = rows.scaling.shift + mean[:p] * rows.scaling.scale
-    return size * x, size * np.vstack([y, np.diag(rest)]), mean
-
-
-def _float64_sums(objective, dtype):
-    """Return ``Z'Z``, ``Z'y``, ``y'y / 2``, weighted means, and the means that were taken off, of Z and y, if any.
-
-    Products are summed in `dtype` over a block that fits the cache, and in float64 beyond; columns are shifted first
-    only where their means would cost digits.
-    """
-    rows, p = objective.rows, objective.rows.n_features
-    shift = rows.scaling.shift if np.any(np.abs(rows.scaling.shift) > rows.scaling.scale) else np.zeros(p)
-    shift = shift.astype(dtype).astype(np.float64)  # as it will be taken off
-    gram, product = np.zeros((p, p)), np.empty((p, p), dtype)
-    sides: Any = 0.0
-    targets, squares, total = 0.0, 0.0, 0.0
-    for x, y, weight in rows.dense_blocks(_tall(p)):
-        x, weight, y = x.astype(dtype, copy=False), weight[:, None].astype(dtype, copy=False), y.reshape(len(x), -1)
-        weighted = weight * y
-        total += float(weight.sum(dtype=np.float64))
-        targets = targets + weighted.sum(axis=0, dtype=np.float64)
-        squares = squares + 0.5 * np.einsum("ik,ik->k", weighted.astype(np.float64), y)
-        constant = float(weight[0, 0]) if weight.min() >= weight.max() else None
-        for z, part in _shifted(x, shift):
-            np.matmul((z if constant is not None else z * weight[part]).T, z, out=product)
-            gram += product if constant in (None, 1.0) else np.multiply(product, constant, dtype=np.float64)
-            sides = sides + (np.hstack([weighted[part], weight[part]]).T @ z).T
-    rest, scale = (rows.scaling.shift - shift)[:, None], rows.scaling.scale[:, None]
-    if rest.any():
-        cross = sides[:, -1:] @ rest.T
-        gram -= cross
-        gram -= cross.T
-        gram += total * rest @ rest.T
-    gram /= total * scale
-    gram /= scale.T
-    right, mean_z = np.split((sides - rest * np.append(targets, total)) / (total * scale), [-1], axis=1)
-    mean, squares = np.append(mean_z, targets / total), squares / total
-    if not objective.form.fit_intercept:
-        return gram, right, squares, 0.0 * mean
-    gram -= np.outer(mean[:p], mean[:p])
-    return gram, right - mean_z * mean[p:], squares - 0.5 * mean[p:] ** 2, mean
-
-
-def _cost_of_centering(matrix, mean):
-    """Return by how much taking the means off has magnified the rounding of the sums of squares."""
-    diagonal = np.maximum(np.diagonal(matrix), np.finfo(np.float64).tiny)
-    with np.errstate(over="ignore"):
-        return float(np.max(1.0 + mean[: len(matrix)] ** 2 / diagonal, initial=1.0))
-
-
-def _tall(n_features) -> int:
-    """Return how many rows a block must have to be taller than wide, as far as memory allows."""
-    return min(_ROWS_PER_COLUMN * n_features, _MOST_BYTES // (8 * max(1, n_features)))
-
-
-def _shifted(x, shift):
-    """Yield blocks of x that fit the cache, or are taller than wide, less `shift`, with the rows they are."""
-    step = max(64, _tall(x.shape[1]), CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
-    scratch = np.empty((min(step, len(x)), x.shape[1]), x.dtype) if shift.any() else None
-    for start in range(0, len(x), step):
-        part = slice(start, start + step)
-        z = x[part]
-        yield (z if scratch is None else np.subtract(z, shift.astype(x.dtype), out=scratch[: len(z)])), part
-
-
-def _solve_precisely(objective):
-    """Solve from sums in twice the precision."""
-    return solve_sums(objective, add_rows(objective, None), objective.rows.total_weight)
-
-
-def add_rows(objective, sums):
-    """Return the sums with all rows of the objective added; None stands for no rows."""
-    rows = objective.rows
-    curvature = objective.curvature_of_quadratic()
-    for x, y, weight in rows.dense_blocks():
-        y = y.reshape(len(x), -1)
-        if sums is None:
-            sums = NormalSums.empty(rows.n_features, y.shape[1], rows.dtype)
-        sums = sums.plus(x, y, curvature * weight)
-    return sums
-
-
-def solve_sums(objective, sums, total):
-    """Return coefficients, intercepts and the result for complete sums over rows of this total weight."""
-    rows = objective.rows
-    ridge = (objective.numbers.l2 * total)[: rows.n_features] * rows.scaling.scale**2
-    fit_intercept = objective.form.fit_intercept
-    coef, intercept, gradient, value, rank, varying = sums.solve(fit_intercept, ridge)
-    gradient /= rows.scaling.scale * total
-    if fit_intercept:
-        gradient = np.pad(gradient, ((0, 0), (0, 1)))
-    return coef, intercept, _result(gradient, value / total, rank, varying)
+        found, dtypes = None, [] if _are_few(rows) else list(dict.fromkeys((rows.dtype, np.dtype(np.float64))))
+        for failures, dtype in enumerate(dtypes):
+            found = _solve_by_sums(objective, dtype)
+            if found is not None:
+                break
+        else:
+            failures, found = len(dtypes), _solve_by_rows(objective)
+        found[2].n_passes += failures
+        return found
 
 
 def mark_deficient(objective, result: SolveResult) -> SolveResult:
@@ -243,65 +68,149 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
     A look at some rows clears most fits; only where these are singular is the rank of all rows determined.
     """
     rows = objective.rows
-    penalized = np.any(objective.numbers.l1) or np.any(objective.numbers.l2)
-    if penalized or not result.converged or rows.comes_in_batches or not 0 < rows.n_features <= _MAX_PRECISE:
+    penalized = objective.l1 is not None or objective.l2 is not None
+    if penalized or not result.converged or rows.comes_in_batches or not 0 < rows.n_features <= _MAX_SUMMARY:
         return result
     some = rows.take(np.arange(0, rows.n_rows, -(-rows.n_rows // max(_LOOK_ROWS, 5 * rows.n_features))))
     x = np.concatenate([block[0] for block in some.standardized_blocks()]).astype(np.float64)
     if np.linalg.cond(x.T @ x) < 1.0 / _SINGULAR:
         return result
-    sums = NormalSums.empty(rows.n_features, 0, rows.dtype)
-    for x, _, weight in rows.dense_blocks():
-        sums = sums.plus(x, np.empty((len(x), 0)), weight)
-    *_, rank, varying = sums.solve(objective.form.fit_intercept, np.zeros(rows.n_features))
-    if rank < varying:
+    triangle = Triangle.empty(rows.n_features, 0, rows.dtype)
+    for x, _, weight, _ in rows.dense_blocks():
+        triangle = triangle.plus(x, np.empty((len(x), 0)), weight)
+    found = triangle.solve(objective.fit_intercept, np.zeros(rows.n_features))
+    if found.rank < found.varying:
         result.status = "rank_deficient"
-        result.facts |= {"rank": rank, "n_features": varying}
+        result.facts |= {"rank": found.rank, "n_features": found.varying}
     return result
 
 
-def _solve_by_svd(objective):
-    """Solve from the triangular factor of the rows, for many columns whose normal equations cannot be trusted."""
-    rows, p, fit_intercept = objective.rows, objective.rows.n_features, objective.form.fit_intercept
-    mean, varying = _means_and_varying(rows)
-    mean *= fit_intercept
-    ridge = np.diag(np.sqrt(objective.numbers.l2[:p] * rows.total_weight))
-    triangle: Any = np.pad(ridge, ((0, 0), (0, len(mean) - p)))
-    for z, weight in _standardized_with_targets(rows):
-        block = (z - mean) * np.sqrt(objective.curvature_of_quadratic() * weight)
-        triangle = np.linalg.qr(np.vstack([triangle, block]), mode="r")
-    cutoff = max(4 * np.finfo(rows.dtype).eps, max(rows.n_rows, p) * np.finfo(np.float64).eps)
-    theta, _, rank, _ = lstsq(triangle[:, :p], triangle[:, p:], cond=cutoff)
-    theta = np.column_stack([theta.T, mean[p:] - theta.T @ mean[:p]])
-    gradient, value = _gradient_over_rows(objective, theta)
-    kept = p + fit_intercept
-    coef, intercept = rows.scaling.to_user(theta[:, :kept], fit_intercept)
-    return coef, intercept, _result(gradient[:, :kept], value, rank, varying, n_passes=3)
+def summarize(objective) -> Triangle | None:
+    """Return a triangle with the sums of all rows, by one pass over them.
+
+    None where there are not many more rows than columns, or where float64 sums would cost digits.
+    """
+    rows, p = objective.rows, objective.rows.n_features
+    if not 0 < p <= _MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
+        return None
+    if rows.n_rows * (p + 1.0) ** 2 <= _SMALL_WORK:
+        return None
+    sums = sum_products(rows, rows.dtype, objective.fit_intercept)
+    factored = Factored.of(sums.gram)
+    if not max(factored.condition, sums.cost) <= _TRUSTED[rows.dtype.name]:
+        return None
+    return _as_triangle(rows, sums, factored)
 
 
-def _standardized_with_targets(rows):
-    """Yield blocks of standardized columns and targets side by side, and weights (n, 1), all float64."""
-    for x, y, weight in rows.dense_blocks(_tall(rows.n_features)):
-        x = rows.scaling.apply(x.astype(np.float64, copy=False))
-        yield np.column_stack([x, y.reshape(len(x), -1)]), weight[:, None].astype(np.float64)
+def _as_triangle(rows, sums, factored):
+    """Return the triangle of rows with these sums, up to products of different targets."""
+    p, t = sums.right.shape
+    factor = np.zeros((1 + p + t, 1 + p + t))
+    right = solve_triangular(factored.factor, sums.right / factored.scale[:, None], trans="T", check_finite=False)
+    factor[0, 0] = 1.0
+    factor[1 : p + 1, 1 : p + 1] = np.triu(factored.factor) * factored.scale
+    factor[1 : p + 1, p + 1 :] = right
+    rest = np.maximum(sums.squares - np.sum(right**2, axis=0), 0.0)
+    factor[p + 1 :, p + 1 :] = np.diag(np.sqrt(rest))
+    eps = float(np.finfo(rows.dtype).eps)
+    return Triangle(p, np.sqrt(rows.total_weight) * factor, sums.mean, eps, rows.n_rows)
 
 
-def _means_and_varying(rows):
-    """Return the weighted means of columns and targets, and how many columns vary."""
-    parts = [(weight.T @ z, z.min(axis=0), z.max(axis=0)) for z, weight in _standardized_with_targets(rows)]
-    totals, lows, highs = zip(*parts, strict=True)
-    varies = np.max(highs, axis=0) > np.min(lows, axis=0)
-    return np.sum(totals, axis=0)[0] / rows.total_weight, int(np.count_nonzero(varies[: rows.n_features]))
+def _solve_by_sums(objective, dtype):
+    """Solve the normal equations, or return None where their condition leaves too few digits."""
+    rows, p = objective.rows, objective.rows.n_features
+    fit_intercept, curvature, ridge = objective.fit_intercept, *_quadratic(objective)
+    sums = sum_products(rows, dtype, fit_intercept)
+    matrix = sums.gram
+    matrix[np.diag_indices(p)] += ridge
+    factored = Factored.of(matrix)
+    condition = max(factored.condition, sums.cost)
+    if not condition <= _CORRECTABLE[dtype.name]:
+        return None
+    coef, level, n_passes = factored.solve(sums.right).T, sums.mean[p:], 1
+    if condition <= _TRUSTED[dtype.name]:
+        gradient = np.column_stack([coef @ matrix - sums.right.T, 0.0 * level])
+        value = np.maximum(0.5 * (sums.squares + np.sum(coef * (gradient[:, :p] - sums.right.T), axis=1)), 0.0)
+    else:
+        found = _corrected(objective, coef, sums.mean, factored, ridge)
+        if found is None:
+            return None
+        coef, level, gradient, value, n_passes = found
+    intercept = (level - coef @ sums.mean[:p]) * fit_intercept
+    gradient[:, :p] += gradient[:, p:] * (sums.mean[:p] - rows.scaling.shift)
+    return coef, intercept, _result(objective, curvature * gradient, curvature * value, n_passes=n_passes)
 
 
-def _result(gradient, value, rank, varying, n_passes=1) -> SolveResult:
-    status = "converged" if np.isfinite(value).all() else "nonfinite"
-    if rank < varying and status == "converged":
-        status = "rank_deficient"
-    error = float(np.abs(gradient).max(initial=0.0))
+def _quadratic(objective):
+    """Return c of the loss ``c (y - z)^2 / 2``, and the ridge of every coefficient in the user's units, over c."""
+    curvature, p, scale = objective.slope_curvature, objective.rows.n_features, objective.rows.scaling.scale
+    ridge = np.zeros(p) if objective.l2 is None else objective.l2[:p]
+    return curvature, ridge * scale * scale / curvature
+
+
+def _corrected(objective, coef, mean, factored, ridge):
+    """Correct a solution by gradients over the rows; return all of it with passes, or None if that diverges."""
+    p, eps, fit_intercept = objective.rows.n_features, np.finfo(objective.rows.dtype).eps, objective.fit_intercept
+    level, unit, last = mean[p:], factored.scale, 1.0
+    for n_passes in range(2, _MOST_CORRECTIONS + 2):
+        gradient, value = _gradient_over_rows(objective.rows, coef, level, mean[:p], ridge)
+        step = factored.solve(gradient[:, :p].T).T
+        size = np.abs(step * unit).max() / max(np.abs(coef * unit).max(), np.finfo(np.float64).tiny)
+        if not eps < size < 0.5 * last:
+            return (coef, level, gradient, value, n_passes) if size <= np.sqrt(eps) else None
+        coef, level, last = coef - step, level - gradient[:, p] * fit_intercept, size
+    return None
+
+
+def _gradient_over_rows(rows, coef, level, mean, ridge):
+    """Return the gradient, (t, p + 1), and the value, (t,), of the mean of ``(y - level - (x - mean) b)^2 / 2``."""
+    gradient, value = np.pad(ridge * coef, ((0, 0), (0, 1))), 0.5 * np.sum(ridge * coef**2, axis=1)
+    for x, y, weight, _ in rows.dense_blocks():
+        y, weight = y.reshape(len(x), -1), weight[:, None].astype(np.float64) / rows.total_weight
+        for z, part in less(x.astype(np.float64, copy=False), mean):
+            residual = z @ coef.T + (level - y[part])
+            slope = weight[part] * residual
+            value += 0.5 * np.sum(slope * residual, axis=0)
+            gradient += np.column_stack([slope.T @ z, slope.sum(axis=0)])
+    return gradient, value
+
+
+def _solve_by_rows(objective):
+    """Factor the rows, and correct the solution of a small problem until every digit is right."""
+    rows, few = objective.rows, _are_few(objective.rows)
+    kept, triangle = [], Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
+    for block in rows.dense_blocks(tall(rows.n_features)):
+        triangle = triangle.plus(*block[:3])
+        kept += [block[:3]] * few
+    found, result = solve_triangle(objective, triangle)
+    if not few or found.triangle is None:
+        return found.coef, found.intercept, result
+    x, y, weight = (np.concatenate(parts).astype(np.float64) for parts in zip(*kept, strict=True))
+    ridge, shift = _quadratic(objective)[1] * rows.total_weight, triangle.shift * objective.fit_intercept
+    return *refine(x, y.reshape(len(x), -1), weight, ridge, shift, objective.fit_intercept, found), result
+
+
+def solve_triangle(objective, triangle: Triangle) -> tuple[LeastSquares, SolveResult]:
+    """Return the solution of all rows in a triangle, whichever the rows of the objective, and how it went."""
+    curvature, ridge = _quadratic(objective)
+    found = triangle.solve(objective.fit_intercept, ridge * triangle.total_weight)
+    factor = curvature / triangle.total_weight if triangle.total_weight else 0.0
+    gradient = np.pad(factor * found.gradient, ((0, 0), (0, 1)))
+    return found, _result(objective, gradient, factor * found.value, rank=found.rank, varying=found.varying)
+
+
+def _are_few(rows) -> bool:
+    return rows.n_rows * (rows.n_features + 1) * (rows.n_targets or 1) <= _FEW
+
+
+def _result(objective, gradient, value, rank=0, varying=0, n_passes=1) -> SolveResult:
+    """Return how it went; the gradient, (t, p + 1), is with respect to coefficients about the means, and levels."""
+    status = "nonfinite" if np.isnan(value).any() else "rank_deficient" if rank < varying else "converged"
+    gradient = gradient / np.append(objective.rows.scaling.scale, 1.0)
+    gradient = gradient[:, : objective.rows.n_features + objective.fit_intercept]
     facts = {
-        "error": error, "tol": 0.0, "bound": ", solved without iterations", "rank": rank, "n_features": varying,
-        "remedy": "",
+        "error": float(np.abs(gradient).max(initial=0.0)), "tol": 0.0, "bound": ", solved without iterations",
+        "rank": rank, "n_features": varying, "remedy": "",
     }  # fmt: skip
     return SolveResult(
         np.empty(0), status, gradient=gradient, n_iter=1, n_updates=1, n_passes=n_passes,

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import threading
+import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from gradfit.backend._tensorflow import tf
-from gradfit.objectives._block_sums import Form
-from gradfit.objectives._linear import Objective
+from gradfit.solvers._descent_loop import BoundOptimizer, Chunk
 from gradfit.solvers._settings import check_settings
-from gradfit.solvers._solver import Iteration, Solver
+from gradfit.solvers._solver import History, Solver
 
 _NOISE_ULPS = 2**17
-_COMPILED_UPDATES = 2_000
+_COMPILED_UPDATES = 2_000  # of a pass, beyond which Ctrl-C would not be heard
+_CHUNK_SECONDS, _MOST_ITERATIONS = 0.1, 4_000
 _ALLOWED = (
     "Allowed: 'auto', 'exact', 'newton', 'lbfgs', 'proximal_newton', 'proximal_gradient', a solver from "
     "gradfit.solvers, or a Keras optimizer such as 'sgd', 'adam', 'nadam'."
@@ -26,16 +24,24 @@ _ALLOWED = (
 
 
 class DescentState(NamedTuple):
-    """Parameters after the last update, and the loss and gradient last seen."""
+    """Parameters after the last update, the loss and gradient last seen, the best of them, and the optimizer's state.
 
-    theta: Any
-    value: Any
-    gradient: Any
-    stalled: Any
-    passes: Any
-    updates: Any
-    seed: Any
-    noise: Any
+    Gradients below `noise` are rounding errors. `value` is None before mini-batches have come.
+    """
+
+    theta: np.ndarray
+    value: float | None
+    gradient: np.ndarray
+    best_theta: np.ndarray
+    best_value: float
+    noise: float
+    seed: int
+    updates: int
+    optimizer_state: list | None
+    stalled: bool = False
+    searching: bool = False
+    sharpening: bool = False
+    moving: bool = False
 
 
 class GradientDescent(Solver):
@@ -63,9 +69,11 @@ class GradientDescent(Solver):
     GradientDescent(learning_rate=0.1, optimizer='sgd')
     """
 
-    handles_streams = True
+    handles_streams = handles_bounds = True
+    is_monotone = rescales = False
     remedies: ClassVar = {
         "max_iter": "Use solver='auto', raise max_iter, or raise the learning_rate of solver=GradientDescent(...).",
+        "diverged": "The steps are too long: lower the learning_rate of solver=GradientDescent(...).",
         "nonfinite": "The steps are too long: lower the learning_rate of solver=GradientDescent(...), leave "
         "standardize=True, or check the loss for overflow.",
     }
@@ -108,6 +116,11 @@ class GradientDescent(Solver):
             rate = self.learning_rate
             scheduled = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
             config["learning_rate"] = keras.optimizers.schedules.serialize(rate) if scheduled else float(rate)
+        if "learning_rate" not in config:
+            raise ValueError(
+                f"solver={self.optimizer!r} has no learning rate of its own: it wraps another optimizer. Pass that one; "
+                "gradfit computes its updates in float64 and needs no scaling of the loss."
+            )
         rate = config["learning_rate"]
         if not isinstance(rate, dict):
             config["learning_rate"], rate = 1.0, float(rate)
@@ -115,132 +128,100 @@ class GradientDescent(Solver):
             rate = None
         return type(found), json.dumps(config, sort_keys=True), rate
 
-    def bind(self, size: int, memory=None) -> Descent:
-        """Return a descent with variables of its own, started from `memory`."""
-        kind, config, rate = self._settings()
-        return Descent(_program_of(kind, config, size), self.batch_size, rate, memory)
+    def for_functions(self):
+        """Return itself."""
+        return self
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether its settings ask for rows."""
+        return self.batch_size is not None or self.early_stopping
 
-class Descent(Iteration):
-    """A Keras optimizer at work on one fit; equal to every other descent that compiles to the same program."""
-
-    is_monotone = False
-    has_small_steps = True
-
-    def __init__(self, optimizer: BoundOptimizer, batch_size, rate, memory):
-        self.optimizer, self.batch_size, self.size = optimizer, batch_size, optimizer.size
-        self._rate, self._memory = rate, memory
-
-    def __eq__(self, other):
-        return isinstance(other, Descent) and (self.optimizer, self.batch_size) == (other.optimizer, other.batch_size)
-
-    def __hash__(self):
-        return hash((self.optimizer, self.batch_size))
+    def in_batches(self, objective) -> bool:
+        """Return whether an iteration makes several updates, each from some of the rows."""
+        return self.batch_size is not None or objective.comes_in_batches
 
     @contextmanager
-    def session(self):
-        """Own the optimizer's variables: set them before the fit, remember them after it."""
-        with self.optimizer.lock:
-            self.optimizer.load(self._rate, self._memory)
-            yield
-            self._memory = self.optimizer.save()
-
-    def recall(self):
-        """Return the optimizer's variables after the fit, as NumPy arrays."""
-        return self._memory
-
-    def in_batches(self, rows) -> bool:
-        """Return whether an iteration makes several updates, each from some of the rows."""
-        return self.batch_size is not None or rows.comes_in_batches
-
-    def compiles(self, rows) -> bool:
-        """Return whether a pass makes few enough updates to be compiled whole."""
-        return self.batch_size is None or rows.n_rows <= _COMPILED_UPDATES * self.batch_size
-
-    def is_serial(self, rows) -> bool:
-        """Return whether an update reads few rows: handing its operations from thread to thread doubles the time."""
-        return rows.are_few(self.batch_size)
+    def session(self, objective):
+        """Own the variables of an optimizer for as long as the descent lasts."""
+        kind, config, rate = self._settings()
+        optimizer = _optimizer_of(kind, config, objective.size)
+        with optimizer.lock:
+            yield Descent(self, objective, optimizer, rate)
 
     def init(self, objective, start):
-        """Evaluate the start; mini-batches are evaluated only as they come."""
-        zero, count = tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)
-        if self.in_batches(objective.rows):
-            unknown = tf.ones_like(start.theta)
-            return DescentState(start.theta, zero, unknown, tf.constant(False), zero, count, start.seed, zero)
-        value, gradient, _ = objective.evaluate(start.theta)
-        noise = _NOISE_ULPS * np.finfo(np.float64).eps * tf.reduce_max(tf.abs(gradient))
-        return DescentState(start.theta, value, gradient, tf.constant(False), zero + 1.0, count, start.seed, noise)
+        """Descents are made in a `session`."""
+        raise TypeError("GradientDescent has no steps outside of a session.")
 
-    def step(self, objective, state):
+    step = init
+
+
+class Descent:
+    """A Keras optimizer at work on one objective: in compiled chunks where all rows are at hand, else step by step."""
+
+    def __init__(self, solver, objective, optimizer: BoundOptimizer, rate):
+        self.optimizer, self.batch_size, self._rate = optimizer, solver.batch_size, rate
+        self.in_batches = solver.in_batches(objective)
+        self._chunk = self._compile(objective)
+        self._length = 1 if self.in_batches else _MOST_ITERATIONS
+        if self._chunk is not None and objective.traffic:
+            self._length = int(np.clip(1e9 / objective.traffic, 1, self._length))
+
+    def _compile(self, objective):
+        graph = objective.in_graph()
+        if graph is None or (self.in_batches and objective.rows.n_rows > _COMPILED_UPDATES * self.batch_size):
+            return None
+        return Chunk(graph.sums, self.optimizer, self.batch_size, objective.lower is not None).on(objective, graph)
+
+    def init(self, objective, start) -> DescentState:
+        """Set the optimizer's variables and evaluate the start; mini-batches are evaluated only as they come."""
+        self.optimizer.load(self._rate, start.optimizer_state)
+        value, gradient, noise = None, np.ones_like(start.theta), 0.0
+        if not self.in_batches:
+            value, gradient = objective.evaluate(start.theta)[:2]
+            noise = _NOISE_ULPS * np.finfo(np.float64).eps * float(np.abs(gradient).max(initial=0.0))
+        best = np.inf if value is None else value
+        state = self.optimizer.save()
+        return DescentState(start.theta, value, gradient, start.theta, best, noise, start.seed, 0, state)
+
+    def advance(self, objective, state, limit, tol, scale):
+        """Return the state after some iterations, and their history."""
+        self.optimizer.load(None, state.optimizer_state)
+        began = time.perf_counter()
+        limit = min(limit, self._length)
+        advance = self._step if self._chunk is None else self._chunk
+        state, history = advance(objective, state, limit, tol, scale)
+        speed_up = np.clip(_CHUNK_SECONDS / (time.perf_counter() - began), 0.1, 4.0)
+        self._length = int(np.clip(len(history.values) * speed_up, 1, _MOST_ITERATIONS))
+        return state._replace(optimizer_state=self.optimizer.save()), history
+
+    def _step(self, objective, state, limit, tol, scale):
         """Make one update with all rows, or one update per mini-batch of a pass."""
-        if not self.in_batches(objective.rows):
-            # Adam and its kin divide by the gradient's own size, and would blow rounding errors up to full steps.
-            gradient = tf.where(tf.abs(state.gradient) > state.noise, state.gradient, tf.zeros_like(state.gradient))
-            theta = objective.project(self.optimizer.update(state.theta, gradient))
-            value, gradient, _ = objective.evaluate(theta)
-            return state._replace(
-                theta=theta, value=value, gradient=gradient, passes=state.passes + 1.0, updates=state.updates + 1
-            )
-        zero = tf.constant(0.0, tf.float64)
-        carry = (state.theta, zero, tf.zeros_like(state.theta), tf.constant(0, tf.int64))
-        update = BatchUpdate(objective.form, self.optimizer)
-        seed = tf.stack([state.seed, state.updates])
-        theta, values, gradients, count = objective.rows.fold(
-            self.batch_size, seed, update, carry, objective.tensor_numbers()
-        )
-        many = tf.maximum(tf.cast(count, tf.float64), 1.0)
-        passes = 0.0 if objective.rows.is_endless else 1.0
-        return state._replace(
-            theta=theta, value=values / many, gradient=gradients / many, passes=state.passes + passes,
-            updates=state.updates + count,
+        theta, updates = state.theta, state.updates
+        if not self.in_batches:
+            gradient = np.where(np.abs(state.gradient) > state.noise, state.gradient, 0.0)
+            theta, updates = objective.project(self.optimizer(theta, gradient)), updates + 1
+            value, gradient = objective.evaluate(theta)[:2]
+        else:
+            seen = []
+            random_state = np.random.RandomState((state.seed + updates) % 2**32)
+            for rows in objective.rows.batches(self.batch_size, random_state):
+                if rows.total_weight <= 0:
+                    continue
+                part = objective.on(rows)
+                new = part.evaluate(theta)
+                gradient = part.subgradient(theta, new.gradient)  # `partial_fit` may come here with an L1 part
+                theta = self.optimizer(theta, gradient)
+                seen.append((new.value, gradient))
+            value = float(np.mean([v for v, _ in seen])) if seen else 0.0
+            gradient = np.mean([g for _, g in seen], axis=0) if seen else np.zeros_like(theta)
+            updates += len(seen)
+        better = np.isfinite(value) and value < state.best_value
+        state = state._replace(
+            theta=theta, value=value, gradient=gradient, updates=updates,
+            best_theta=theta if better else state.best_theta, best_value=value if better else state.best_value,
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BatchUpdate:
-    """One mini-batch update as a function of a block of rows, so that it can be compiled."""
-
-    form: Form
-    optimizer: BoundOptimizer
-
-    def __call__(self, x, y, weight, carry, numbers):
-        """Return the carry (theta, sum of values, sum of gradients, count) after the update."""
-        theta, values, gradients, count = carry
-        total = tf.maximum(tf.reduce_sum(tf.cast(weight, tf.float64)), np.finfo(np.float64).tiny)
-        objective = Objective.of_tensors(self.form, (x, y, weight), numbers._replace(total_weight=total))
-        value, gradient, _ = objective.evaluate(theta)
-        gradient = objective.subgradient(theta, gradient)  # only `partial_fit` comes here with an L1 part
-        return self.optimizer.update(theta, gradient), values + value, gradients + gradient, count + 1
-
-
-class BoundOptimizer:
-    """A Keras optimizer and the variables it was built for, which no optimizer can exchange later."""
-
-    def __init__(self, kind, config, size):
-        import keras
-
-        self.lock, self.size = threading.Lock(), size
-        self._variable = keras.Variable(np.zeros(size), dtype="float64", trainable=True)
-        self._optimizer = kind.from_config(json.loads(config))
-        self._optimizer.build([self._variable])
-        self._fresh = self.save()
-
-    def save(self):
-        """Return the optimizer's variables as NumPy arrays."""
-        return [v.numpy() for v in self._optimizer.variables]
-
-    def load(self, rate, values):
-        """Set the optimizer's variables, to those of a new optimizer if `values` is None."""
-        for variable, value in zip(self._optimizer.variables, values or self._fresh, strict=True):
-            variable.assign(value)
-        if rate is not None:
-            self._optimizer.learning_rate.assign(rate)
-
-    def update(self, theta, gradient):
-        """Return the parameters after one update of the optimizer."""
-        self._variable.assign(theta)
-        self._optimizer.apply([gradient], [self._variable])
-        return self._variable.value.read_value()
+        return state, History([value], [objective.stationarity(theta, gradient) / scale], [theta])
 
 
 @lru_cache(maxsize=32)
@@ -254,5 +235,5 @@ def _default_optimizer(named):
 
 
 @lru_cache(maxsize=32)
-def _program_of(kind, config, size) -> BoundOptimizer:
+def _optimizer_of(kind, config, size) -> BoundOptimizer:
     return BoundOptimizer(kind, config, size)

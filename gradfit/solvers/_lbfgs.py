@@ -1,47 +1,42 @@
-"""Limited-memory BFGS, preconditioned by the curvature of a sample of the rows."""
+"""Limited-memory BFGS, preconditioned by curvature that is handed to it."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gradfit.backend._tensorflow import tf
-from gradfit.solvers._newton import factorize, jitter
-from gradfit.solvers._solver import SelfContained
+import numpy as np
+
+from gradfit.solvers._linear_algebra import Factored, factorize, jitter
+from gradfit.solvers._solver import Solver
 
 _ARMIJO, _WOLFE = 1e-4, 0.9
 _MAX_TRIALS = 12
 _CURVED = 1e-8  # least cosine between a move and a gradient change that are cut down to the free variables
+_TINY_COSINE = 1e-14
 
 
 class LBFGSState(NamedTuple):
-    """Parameters, what was evaluated there, the last moves and gradient changes, and the preconditioner."""
+    """Parameters, what was evaluated there, the last moves and gradient changes, and the preconditioner.
 
-    theta: Any
-    value: Any
-    gradient: Any
-    moves: Any
-    changes: Any
-    factor: Any
-    scale: Any
-    stalled: Any
-    passes: Any
-    updates: Any
+    `factors` (k, d / k, d / k) and `scales` (k, d / k) are the blocks' Cholesky factors; without factors the
+    preconditioner is diagonal.
+    """
 
-
-class Trial(NamedTuple):
-    """A point of the line search, and the bracket around the step sought."""
-
-    step: Any
-    low: Any
-    high: Any
-    theta: Any
-    value: Any
-    gradient: Any
-    count: Any
-    done: Any
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    moves: np.ndarray
+    changes: np.ndarray
+    factors: np.ndarray | None
+    scales: np.ndarray
+    stalled: bool
+    updates: int
+    searching: bool = False
+    sharpening: bool = False
+    moving: bool = False
 
 
-class LBFGS(SelfContained):
+class LBFGS(Solver):
     """L-BFGS with a factored initial Hessian and a weak-Wolfe line search that tries the unit step first.
 
     Parameters
@@ -61,125 +56,124 @@ class LBFGS(SelfContained):
     LBFGS(memory=5)
     """
 
+    handles_bounds = takes_curvature = True
+
     def __init__(self, memory=10):
         self.memory = memory
 
+    def for_functions(self):
+        """Return itself."""
+        return self
+
     def init(self, objective, start):
-        """Evaluate the start and factor the curvature: (blocks, d, d) or, for many features, a diagonal (d,)."""
+        """Evaluate the start and factor the curvature: blocks or, for many features, a diagonal."""
         theta, curvature = objective.centred(start.theta), start.curvature
-        value, gradient, _ = objective.evaluate(theta)
-        if isinstance(curvature, tuple):
-            curvature = objective.evaluate(theta, "diagonal").curvature
-        if curvature.shape.rank == 1:
-            factor, scale = (), tf.sqrt(tf.where(curvature > 0.0, curvature, 1.0))
+        if curvature is None:
+            new = objective.evaluate(theta, "diagonal")
+            curvature = new.curvature
         else:
-            factor, scale = factorize(curvature, jitter(objective, theta))
-        empty = tf.zeros([self.memory, tf.size(theta)], tf.float64)
-        return LBFGSState(
-            theta, value, gradient, empty, empty, factor, scale, tf.constant(False), tf.constant(1.0, tf.float64),
-            tf.constant(0, tf.int64),
-        )  # fmt: skip
+            new = objective.evaluate(theta)
+        factors, scales = _factored(objective, curvature)
+        none = np.zeros((0, len(theta)))
+        return LBFGSState(theta, new.value, new.gradient, none, none, factors, scales, False, 0)
 
     def step(self, objective, state):
         """Move along the quasi-Newton direction."""
         direction = self._direction(objective, state)
-        descent = tf.tensordot(state.gradient, direction, 1)
-        trial = _line_search(objective, state, direction, descent)
-        found = trial.done | ~tf.math.is_finite(trial.high)  # or a step that could be longer still
-        better = found & tf.reduce_all(tf.math.is_finite(trial.theta))
-        move, change = trial.theta - state.theta, trial.gradient - state.gradient
-        curved = tf.tensordot(move, change, 1) > 1e-14 * tf.norm(move) * tf.norm(change)
-        keep = better & curved
-        has_memory = tf.reduce_any(tf.not_equal(state.moves, 0.0))
-        forget = ~better & has_memory  # a failed search along a stale model gets one fresh start
-
-        def roll(old, new):
-            kept = tf.where(forget, tf.zeros_like(old), old)
-            return tf.where(keep, tf.concat([old[1:], new[None]], 0), kept)
-
+        found = _line_search(objective, state, direction) if np.isfinite(direction).all() else None
+        if found is None:  # a failed search along a stale model gets one fresh start
+            none = state.moves[:0]
+            return state._replace(moves=none, changes=none, stalled=not len(state.moves), updates=state.updates + 1)
+        theta, new = found
+        move, change = theta - state.theta, new.gradient - state.gradient
+        moves, changes = state.moves, state.changes
+        if move @ change > _TINY_COSINE * np.linalg.norm(move) * np.linalg.norm(change):
+            moves = np.vstack([moves, move])[-self.memory :]
+            changes = np.vstack([changes, change])[-self.memory :]
         return state._replace(
-            theta=tf.where(better, trial.theta, state.theta),
-            value=tf.where(better, trial.value, state.value),
-            gradient=tf.where(better, trial.gradient, state.gradient),
-            moves=roll(state.moves, move),
-            changes=roll(state.changes, change),
-            stalled=~better & ~has_memory,
-            passes=state.passes + tf.cast(trial.count, tf.float64),
+            theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes, stalled=False,
             updates=state.updates + 1,
-        )
+        )  # fmt: skip
 
     def _direction(self, objective, state):
         """Return the quasi-Newton direction, that of the variables which their bounds do not hold back."""
-        if not objective.is_bounded:
-            return -self._inverse_hessian(objective, state, state.gradient)
+        if objective.lower is None:
+            return -_inverse_hessian(objective, state, state.gradient)
         free = objective.free(state.theta, state.gradient)
         moves, changes = state.moves * free, state.changes * free
-        products = tf.reduce_sum(moves * changes, 1)
-        curved = products > _CURVED * tf.norm(moves, axis=1) * tf.norm(changes, axis=1)
-        usable = tf.cast(curved, tf.float64)[:, None]
-        inside = state._replace(moves=usable * moves, changes=usable * changes)
-        return -free * self._inverse_hessian(objective, inside, free * state.gradient)
+        norms = np.linalg.norm(moves, axis=1) * np.linalg.norm(changes, axis=1)
+        usable = (moves * changes).sum(axis=1) > _CURVED * norms
+        inside = state._replace(moves=moves[usable], changes=changes[usable])
+        return -free * _inverse_hessian(objective, inside, free * state.gradient)
 
-    def _inverse_hessian(self, objective, state, vector):
-        """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
-        products = tf.reduce_sum(state.moves * state.changes, 1)
-        rho = tf.where(
-            products > 0.0, 1.0 / tf.where(products > 0.0, products, tf.ones_like(products)), tf.zeros_like(products)
-        )
-        weights = []
-        for i in reversed(range(self.memory)):
-            weights.append(rho[i] * tf.tensordot(state.moves[i], vector, 1))
-            vector -= weights[-1] * state.changes[i]
-        newest = tf.tensordot(state.changes[-1], _precondition(objective, state, state.changes[-1]), 1)
-        stretch = tf.where(rho[-1] > 0.0, products[-1] / tf.where(newest > 0.0, newest, 1.0), 1.0)
-        vector = stretch * _precondition(objective, state, vector)
-        for i in range(self.memory):
-            back = rho[i] * tf.tensordot(state.changes[i], vector, 1)
-            vector += (weights[-1 - i] - back) * state.moves[i]
-        return vector
+
+def _factored(objective, curvature):
+    """Return the Cholesky factors and scales of blocks, or no factors and the scale of a diagonal.
+
+    Where the curvature is not positive, as of a loss that is not convex, its diagonal has to do.
+    """
+    if curvature.ndim == 3:
+        found = [factorize(block, jitter(objective)) for block in curvature]
+        if all(found):
+            return np.array([f.factor for f in found]), np.array([f.scale for f in found])
+        curvature = np.einsum("kii->ki", curvature).ravel()
+    curvature = np.abs(np.where(np.isfinite(curvature), curvature, 0.0))
+    largest = curvature.max(initial=0.0)
+    return None, np.sqrt(np.where(curvature > objective.eps * largest, curvature, largest or 1.0))
 
 
 def _precondition(objective, state, vector):
-    if isinstance(state.factor, tuple):
-        return objective.centred(vector / state.scale**2)
-    blocks = tf.reshape(vector, tf.shape(state.scale)) / state.scale
-    solved = tf.linalg.cholesky_solve(state.factor, blocks[..., None])[..., 0] / state.scale
-    return objective.centred(tf.reshape(solved, [-1]))
+    if state.factors is None:
+        return objective.centred(vector / state.scales**2)
+    blocks = vector.reshape(state.scales.shape)
+    solved = [Factored(f, s).solve(b) for f, s, b in zip(state.factors, state.scales, blocks, strict=True)]
+    return objective.centred(np.concatenate(solved))
 
 
-def _line_search(objective, state, direction, descent) -> Trial:
-    """Bracket a weak-Wolfe step by doubling and bisection, starting from 1."""
-    noise = objective.noise(state.value)
+def _inverse_hessian(objective, state, vector):
+    """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
+    pairs = [(s, y, 1.0 / (s @ y)) for s, y in zip(state.moves, state.changes, strict=True)]
+    weights = []
+    for s, y, rho in reversed(pairs):
+        weights.append(rho * (s @ vector))
+        vector = vector - weights[-1] * y
+    out = _precondition(objective, state, vector)
+    if pairs:
+        s, y, rho = pairs[-1]
+        newest = y @ _precondition(objective, state, y)
+        out *= 1.0 / (rho * newest) if newest > 0 else 1.0 / rho
+    for (s, y, rho), weight in zip(pairs, reversed(weights), strict=True):
+        out += (weight - rho * (y @ out)) * s
+    return out
 
-    def unfinished(trial):
-        return ~trial.done & (trial.count < _MAX_TRIALS)
 
-    def attempt(trial):
-        theta, onward, fall = _point(objective, state, trial.step, direction, descent)
-        value, gradient, _ = objective.evaluate(theta)
-        slope = tf.tensordot(gradient, onward, 1)
-        finite = tf.math.is_finite(value) & tf.math.is_finite(slope)
-        falls = value <= state.value + fall
-        level = (value <= state.value + noise) & (tf.abs(slope) <= _WOLFE * tf.abs(descent))
-        lowered = finite & (falls | level)
-        done = lowered & (slope >= _WOLFE * descent)
-        low = tf.where(lowered, trial.step, trial.low)
-        high = tf.where(lowered, trial.high, trial.step)
-        step = tf.where(tf.math.is_finite(high), tf.where(low > 0.0, 0.5 * (low + high), 0.2 * high), 2.0 * low)
-        return (Trial(tf.where(done, trial.step, step), low, high, theta, value, gradient, trial.count + 1, done),)
-
-    start = Trial(
-        tf.constant(1.0, tf.float64), tf.constant(0.0, tf.float64), tf.constant(float("inf"), tf.float64),
-        state.theta, state.value, state.gradient, tf.constant(0), tf.constant(False),
-    )  # fmt: skip
-    return tf.while_loop(unfinished, attempt, (start,))[0]
+def _line_search(objective, state, direction):
+    """Return a weak-Wolfe point and its evaluation, or None: a bracket by doubling and bisection, starting from 1."""
+    descent, noise = float(state.gradient @ direction), objective.noise(state.value)
+    step, low, high, found = 1.0, 0.0, np.inf, None
+    for _ in range(_MAX_TRIALS):
+        theta, onward, fall = _point(objective, state, step, direction, descent)
+        new = objective.evaluate(theta)
+        slope = float(new.gradient @ onward)
+        level = new.value <= state.value + noise and abs(slope) <= _WOLFE * abs(descent)
+        if new.is_finite and (new.value <= state.value + fall or level):
+            low, found = step, (theta, new)
+            if slope >= _WOLFE * descent:
+                return found
+        else:
+            high = step
+        if np.isfinite(high):
+            step = 0.5 * (low + high) if low > 0 else 0.2 * high
+        else:
+            step = 2.0 * low
+    return found
 
 
 def _point(objective, state, step, direction, descent):
     """Return a trial point, the direction that bounds leave there, and the fall of the value asked for."""
     ahead = state.theta + step * direction
-    if not objective.is_bounded:
+    if objective.lower is None:
         return ahead, direction, _ARMIJO * step * descent
     theta = objective.project(ahead)
-    onward = tf.where(tf.equal(theta, ahead), direction, tf.zeros_like(direction))
-    return theta, onward, _ARMIJO * tf.minimum(tf.tensordot(state.gradient, theta - state.theta, 1), 0.0)
+    onward = np.where(theta == ahead, direction, 0.0)
+    return theta, onward, _ARMIJO * min(float(state.gradient @ (theta - state.theta)), 0.0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gradfit.backend._tensorflow import tf
-from gradfit.objectives._penalty import shrink
-from gradfit.solvers._solver import SelfContained
+import numpy as np
+
+from gradfit.objectives._objective import shrink
+from gradfit.solvers._solver import Solver
 
 _SHORTER, _LONGER = 2.0, 0.95
 
@@ -18,21 +19,23 @@ class ProximalState(NamedTuple):
     steps is.
     """
 
-    theta: Any
-    value: Any
-    gradient: Any
-    ahead: Any
-    ahead_value: Any
-    ahead_gradient: Any
-    momentum: Any
-    metric: Any
-    steepness: Any
-    stalled: Any
-    passes: Any
-    updates: Any
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    ahead: np.ndarray
+    ahead_value: float
+    ahead_gradient: np.ndarray
+    momentum: float
+    metric: np.ndarray
+    steepness: float
+    updates: int
+    stalled: bool = False
+    searching: bool = False
+    sharpening: bool = False
+    moving: bool = False
 
 
-class ProximalGradient(SelfContained):
+class ProximalGradient(Solver):
     """FISTA with backtracking and restarts, scaled by the diagonal of the curvature; two passes an iteration.
 
     Each step minimizes ``g'(u - ahead) + steepness (u - ahead)' D (u - ahead) / 2 + sum(l1 |u|)``.
@@ -50,40 +53,33 @@ class ProximalGradient(SelfContained):
 
     handles_l1 = True
     is_monotone = False
-    has_small_steps = True
     default_max_iter = 5000
 
     def init(self, objective, start):
         """Evaluate the start and its diagonal curvature."""
         value, gradient, diagonal = objective.evaluate(start.theta, "diagonal")
-        metric = tf.where(diagonal > 0.0, diagonal, tf.ones_like(diagonal))
-        one = tf.constant(1.0, tf.float64)
-        return ProximalState(
-            start.theta, value, gradient, start.theta, value, gradient, one, metric, one, tf.constant(False), one,
-            tf.constant(0, tf.int64),
-        )  # fmt: skip
+        metric = np.where(diagonal > 0, diagonal, 1.0)
+        return ProximalState(start.theta, value, gradient, start.theta, value, gradient, 1.0, metric, 1.0, 0)
 
     def step(self, objective, state):
         """Take a step if the model lies above the objective there; else only shorten the next one."""
         weight = state.steepness * state.metric
-        theta = shrink(state.ahead - state.ahead_gradient / weight, objective.l1_weights(state.theta) / weight)
-        value, gradient, _ = objective.evaluate(theta)
-        move = theta - state.ahead
-        smooth, smooth_ahead = value - objective.kinks(theta), state.ahead_value - objective.kinks(state.ahead)
-        model = smooth_ahead + tf.tensordot(state.ahead_gradient, move, 1) + 0.5 * tf.reduce_sum(weight * move**2)
-        accepted = tf.math.is_finite(value) & (smooth <= model + objective.noise(state.ahead_value))
-        grown = 0.5 * (1.0 + tf.sqrt(1.0 + 4.0 * state.momentum**2))
-        uphill = tf.reduce_sum(state.metric * (state.ahead - theta) * (theta - state.theta)) > 0.0
-        one = tf.ones_like(grown)
-        ahead = theta + tf.where(uphill, 0.0 * one, (state.momentum - 1.0) / grown) * (theta - state.theta)
-        ahead_value, ahead_gradient, _ = objective.evaluate(ahead)
-        after = {
-            "theta": theta, "value": value, "gradient": gradient, "ahead": ahead, "ahead_value": ahead_value,
-            "ahead_gradient": ahead_gradient, "momentum": tf.where(uphill, one, grown),
-        }  # fmt: skip
+        l1 = 0.0 if objective.l1 is None else objective.l1
+        theta = shrink(state.ahead - state.ahead_gradient / weight, l1 / weight)
+        new, move = objective.evaluate(theta), theta - state.ahead
+        smooth, smooth_ahead = new.value - objective.kinks(theta), state.ahead_value - objective.kinks(state.ahead)
+        model = smooth_ahead + float(state.ahead_gradient @ move) + 0.5 * float(weight @ move**2)
+        if not (new.is_finite and smooth <= model + objective.noise(state.ahead_value)):
+            return state._replace(steepness=_SHORTER * state.steepness, updates=state.updates + 1)
+        grown = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * state.momentum**2))
+        uphill = (state.metric * (state.ahead - theta)) @ (theta - state.theta) > 0
+        if uphill:
+            ahead, there, grown = theta, new, 1.0
+        else:
+            ahead = theta + (state.momentum - 1.0) / grown * (theta - state.theta)
+            there = objective.evaluate(ahead)
         return state._replace(
-            steepness=state.steepness * tf.where(accepted, _LONGER * one, _SHORTER),
-            passes=state.passes + 2.0,
+            theta=theta, value=new.value, gradient=new.gradient, ahead=ahead, ahead_value=there.value,
+            ahead_gradient=there.gradient, momentum=float(grown), steepness=_LONGER * state.steepness,
             updates=state.updates + 1,
-            **{name: tf.where(accepted, new, getattr(state, name)) for name, new in after.items()},
-        )
+        )  # fmt: skip

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gradfit.backend._tensorflow import tf
-from gradfit.objectives._penalty import shrink
-from gradfit.solvers._newton import TrustRegion, solve_positive
+import numpy as np
 
-_ROUND = 50
-_MAX_ROUNDS = 20
+from gradfit.objectives._objective import shrink
+from gradfit.solvers._linear_algebra import factorize, jitter
+from gradfit.solvers._newton import Newton
+
+_ROUND, _MAX_ROUNDS = 50, 20
+_POLISHES = 20
 _SLACK = 1e-9
 _INEXACT, _ROUNDING = 1e-11, 1e-15
-_POLISHES = 20
 
 
 class Model(NamedTuple):
-    """A quadratic function of v: its Hessian, and its gradient at the origin, where it is exact."""
+    """``g'(v - origin) + (v - origin)' H (v - origin) / 2 + sum(l1 |v|)``."""
 
-    matrix: Any
-    gradient: Any
-    origin: Any
+    matrix: np.ndarray
+    gradient: np.ndarray
+    origin: np.ndarray
+    l1: np.ndarray
 
     def slope(self, v):
-        """Return the gradient at v."""
-        return self.gradient + tf.linalg.matvec(self.matrix, v - self.origin)
+        """Return the gradient of the smooth part at v."""
+        return self.gradient + self.matrix @ (v - self.origin)
 
 
-class ModelPoint(NamedTuple):
-    """A point on the model: the current one, the extrapolated one, the momentum, and whether it is optimal."""
-
-    theta: Any
-    ahead: Any
-    momentum: Any
-    done: Any
-    count: Any
-
-
-class ProximalNewton(TrustRegion):
+class ProximalNewton(Newton):
     """Newton's method for a smooth loss plus an L1 penalty, one pass over the rows an iteration.
 
     Each model ``g'(u - theta) + (u - theta)' H (u - theta) / 2 + sum(l1 |u|)`` is minimized exactly: FISTA with
@@ -57,72 +49,82 @@ class ProximalNewton(TrustRegion):
 
     handles_l1 = True
 
-    def minimize_model(self, objective, theta, gradient, hessian):
-        """Return the minimizer of the quadratic model plus the L1 penalty."""
-        scale = tf.sqrt(tf.linalg.diag_part(hessian))
-        matrix = hessian / (scale[:, None] * scale[None, :])
-        start = theta * scale
-        model = Model(matrix, gradient / scale, start)
-        l1 = objective.l1_weights(theta) / scale
-        step = 1.0 / tf.reduce_max(tf.reduce_sum(tf.abs(matrix), axis=1))
+    def for_functions(self):
+        """Return None: functions have no penalty."""
+        return None
 
-        def one_round(point):
-            return (_polish(_descend(point, model, l1, step), model, l1),)
-
-        first = ModelPoint(start, start, tf.constant(1.0, tf.float64), tf.constant(False), tf.constant(0))
-        point = tf.while_loop(
-            lambda point: ~point.done & (point.count < _MAX_ROUNDS), one_round, (_polish(first, model, l1),)
-        )[0]
-        return point.theta / scale
+    def model_step(self, objective, state, hessian):
+        """Return the step to the minimizer of the quadratic model plus the L1 penalty."""
+        diagonal = np.diagonal(hessian)
+        if not (np.isfinite(hessian).all() and (diagonal >= 0).all()):
+            return None
+        scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        matrix = hessian / scale[:, None] / scale
+        matrix[np.diag_indices_from(matrix)] += jitter(objective) + (diagonal <= 0)
+        l1 = np.zeros_like(state.theta) if objective.l1 is None else objective.l1 / scale
+        model = Model(matrix, state.gradient / scale, state.theta * scale, l1)
+        return _minimized(model) / scale - state.theta
 
 
-def _descend(point: ModelPoint, model: Model, l1, step) -> ModelPoint:
+def _minimized(model):
+    """Return the minimizer of the model: rounds of FISTA, each polished."""
+    step = 1.0 / np.abs(model.matrix).sum(axis=1).max()
+    v, done = _polished(model, model.origin)
+    for _ in range(_MAX_ROUNDS):
+        if done:
+            break
+        v, done = _polished(model, _descended(model, v, step))
+    return v
+
+
+def _descended(model, v, step):
     """Run a round of FISTA, dropping the momentum whenever it points uphill."""
-    one = tf.constant(1.0, tf.float64)
-
-    def body(i, theta, ahead, momentum):
-        new = shrink(ahead - step * model.slope(ahead), step * l1)
-        grown = 0.5 * (1.0 + tf.sqrt(1.0 + 4.0 * momentum**2))
-        uphill = tf.tensordot(ahead - new, new - theta, 1) > 0.0
-        momentum, grown = tf.where(uphill, one, momentum), tf.where(uphill, one, grown)
-        return i + 1, new, new + (momentum - 1.0) / grown * (new - theta), grown
-
-    state = (tf.constant(0), point.theta, point.ahead, point.momentum)
-    _, theta, ahead, momentum = tf.while_loop(lambda i, *_: i < _ROUND, body, state)
-    return ModelPoint(theta, ahead, momentum, point.done, point.count + 1)
+    ahead, momentum = v, 1.0
+    for _ in range(_ROUND):
+        new = shrink(ahead - step * model.slope(ahead), step * model.l1)
+        grown = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum**2))
+        if (ahead - new) @ (new - v) > 0:
+            momentum = grown = 1.0
+        ahead = new + (momentum - 1.0) / grown * (new - v)
+        v, momentum = new, grown
+    return v
 
 
-def _polish(point: ModelPoint, model: Model, l1) -> ModelPoint:
+def _polished(model, v):
     """Go from support to support until the optimality conditions hold: each step lowers the model, none can cycle.
 
     On a support with given signs the minimizer is a linear solve. A coefficient that would change its sign on
     the way there stops at zero and leaves; where the support is optimal, the worst coefficient outside enters
     (feature-sign search: Lee, Battle, Raina, Ng, NIPS 2006).
     """
-    free = l1 <= 0.0
-    size = tf.reduce_max(tf.abs(model.gradient)) + tf.reduce_max(l1)
-    rounding = _INEXACT * size + _ROUNDING * tf.reduce_max(tf.abs(model.origin))
+    l1, free = model.l1, model.l1 <= 0
+    size = np.abs(model.gradient).max() + l1.max()
+    rounding = _INEXACT * size + _ROUNDING * np.abs(model.origin).max()
+    for _ in range(_POLISHES):
+        gradient, support = model.slope(v), free | (v != 0)
+        inside = np.where(support, np.abs(gradient + l1 * np.sign(v)), 0.0).max()
+        outside = np.where(support, -l1, np.abs(gradient) - l1 * (1.0 + _SLACK))
+        worst = int(outside.argmax())
+        if inside <= rounding:
+            if outside[worst] <= rounding:
+                return v, True
+            support[worst] = True
+        signs = np.where(v != 0, np.sign(v), -np.sign(gradient))
+        index = np.flatnonzero(support)
+        factored = factorize(model.matrix[np.ix_(index, index)])
+        if factored is None:
+            return v, False
+        move = np.zeros_like(v)
+        move[index] = -factored.solve(gradient[index] + l1[index] * signs[index])
+        v = _up_to_zero(v, move, free)
+    return v, False
 
-    def body(i, theta, done):
-        gradient = model.slope(theta)
-        support = free | tf.not_equal(theta, 0.0)
-        inside = tf.where(support, tf.abs(gradient + l1 * tf.sign(theta)), tf.zeros_like(theta))
-        outside = tf.where(support, -l1, tf.abs(gradient) - l1 * (1.0 + _SLACK))
-        settled = tf.reduce_max(inside) <= rounding
-        done = settled & (tf.reduce_max(outside) <= rounding)
-        enters = settled & (tf.range(tf.size(theta)) == tf.argmax(outside, output_type=tf.int32)) & ~done
-        signs = tf.where(enters, -tf.sign(gradient), tf.sign(theta))
-        mask = tf.cast(support | enters, tf.float64)
-        reduced = model.matrix * mask[:, None] * mask[None, :] + tf.linalg.diag(1.0 - mask)
-        move = solve_positive(reduced, -(gradient + l1 * signs) * mask)
-        crossing = ~free & (theta * (theta + move) < 0.0)
-        reach = tf.where(crossing, theta / tf.where(crossing, -move, 1.0), tf.ones_like(theta))
-        length = tf.reduce_min(reach)
-        leaves = crossing & (reach <= length)
-        usable = tf.reduce_all(tf.math.is_finite(move)) & ~done
-        moved = tf.where(leaves, tf.zeros_like(theta), theta + length * move)
-        return i + 1, tf.where(usable, moved, theta), done
 
-    state = (tf.constant(0), point.theta, tf.constant(False))
-    _, theta, done = tf.while_loop(lambda i, _, done: ~done & (i < _POLISHES), body, state)
-    return point._replace(theta=theta, ahead=theta, momentum=tf.ones_like(point.momentum), done=done)
+def _up_to_zero(v, move, free):
+    """Return v moved as far as the first coefficient that would change its sign, which leaves the support."""
+    crossing = ~free & (v * (v + move) < 0)
+    if not crossing.any():
+        return v + move
+    reach = np.where(crossing, v / np.where(crossing, -move, 1.0), np.inf)
+    length = min(1.0, reach.min())
+    return np.where(reach <= length, 0.0, v + length * move)

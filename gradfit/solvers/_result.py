@@ -29,6 +29,15 @@ MESSAGES = {
         "Stopped early: the loss on the held-out rows has not improved for {patience} iterations; the best "
         "coefficients are kept."
     ),
+    "diverged": (
+        "The descent diverged: the loss on the held-out rows has only risen from where it began, and the best "
+        "coefficients are kept. {remedy}"
+    ),
+    "drifting": (
+        "The largest scaled gradient component, {error:.1e}, is within tol={tol:g}, but the steps stay long: the "
+        "coefficients keep growing, so the optimum may lie at infinity, as for classes that a plane separates but for "
+        "a few rows. Add a penalty (alpha, or a finite C)."
+    ),
     "stalled": (
         "No step lowers the objective any more, though the largest scaled gradient component is {error:.1e} "
         "(tol={tol:g}). The loss may be non-smooth or discontinuous there: check it, use float64 data, or "
@@ -109,10 +118,10 @@ SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "f
 
 @dataclass
 class SolveResult:
-    """Where a minimization ended, in the solver's own (standardized) coordinates.
+    """Where a minimization ended: in the solver's own (standardized) coordinates and, where `solve` adds it, the user's.
 
-    `theta` holds the parameters, `gradient` the smooth part's gradient there, `memory` what a later fit may
-    go on from, and `facts` the values that the status message needs.
+    `theta` holds the parameters, `gradient` the smooth part's gradient there, `optimizer_state` what a
+    later descent may go on from, and `facts` the values that the status message needs.
     """
 
     theta: np.ndarray
@@ -124,8 +133,13 @@ class SolveResult:
     n_passes: float = 0
     loss_curve: list[float] = field(default_factory=list)
     path: list[np.ndarray] = field(default_factory=list)
-    memory: Any = None
+    optimizer_state: list | None = None
     facts: dict = field(default_factory=dict)
+    coef: Any = None
+    intercept: Any = None
+    user_gradient: Any = None
+    coef_path: Any = None
+    intercept_path: Any = None
 
     def after(self, before: SolveResult) -> SolveResult:
         """Return this result with the history of an earlier stage on the same rows put in front."""
@@ -167,7 +181,7 @@ def warn_unless_silent(owner: str, result: SolveResult) -> None:
 
 def warn(owner: str, message: str) -> None:
     """Issue a ConvergenceWarning that points at the caller's line."""
-    package = os.path.dirname(__file__)
+    package = os.path.dirname(os.path.dirname(__file__))
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         level, frame = level + 1, frame.f_back

@@ -1,4 +1,4 @@
-"""What every solver is: settings a user chooses, bound to an iteration of `init` and `step` on tensors."""
+"""What a solver is: settings that a user chooses, and one algorithm as `init` and `step` on states of arrays."""
 
 from __future__ import annotations
 
@@ -6,82 +6,55 @@ from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from sklearn.base import BaseEstimator
-
-_TINY = 2_000
 
 
 class Start(NamedTuple):
-    """Where an iteration starts, all tensors.
+    """Where a minimization starts.
 
-    `curvature` is a preconditioner or (); `seed` drives the shuffles; `sample` is where the objective measures
-    the slopes that the loop's stop rule is relative to.
+    `curvature` is a preconditioner, blocks (k, d / k, d / k) or a diagonal (d,); `seed` drives shuffles;
+    `optimizer_state` is what an earlier descent left to go on from.
     """
 
-    theta: Any
-    curvature: Any
-    seed: Any
-    sample: Any
+    theta: np.ndarray
+    curvature: np.ndarray | None = None
+    seed: int = 0
+    optimizer_state: list | None = None
 
 
-class Iteration(ABC):
-    """One algorithm; hashable, because compiled programs are cached by it.
+class History(NamedTuple):
+    """Values, scaled gradients and parameters of some iterations."""
 
-    A state is a NamedTuple with at least `theta`, `value`, `gradient` (of the smooth part), `stalled` (no step
-    is left to try), `passes` (how often all rows were read) and `updates`.
-
-    Attributes
-    ----------
-    is_monotone : bool
-        Whether the objective never rises, so that iterations without progress mean the rounding floor.
-    has_small_steps : bool
-        Whether it takes very many steps, so that they are compiled from the first one.
-    size : int or None
-        The number of parameters it can take, if only one.
-    """
-
-    is_monotone = True
-    has_small_steps = False
-    size: int | None = None
-
-    def in_batches(self, rows) -> bool:
-        """Return whether an iteration makes several updates, each from some of the rows."""
-        return False
-
-    def compiles(self, rows) -> bool:
-        """Return whether an iteration is short enough to be compiled whole, so that Ctrl-C is heard between two."""
-        return True
-
-    def is_serial(self, rows) -> bool:
-        """Return whether its operations are too small to be handed from thread to thread."""
-        return rows.are_few() and rows.n_rows * rows.n_features <= _TINY
-
-    @abstractmethod
-    def init(self, objective, start: Start):
-        """Return the state at the starting parameters."""
-
-    @abstractmethod
-    def step(self, objective, state):
-        """Return the state after one iteration."""
-
-    def session(self):
-        """Return a context that lasts as long as a fit; only iterations with variables need one."""
-        return nullcontext()
-
-    def recall(self):
-        """Return what a later fit may go on from, in NumPy."""
-        return None
+    values: Any
+    errors: Any
+    path: Any
 
 
 class Solver(BaseEstimator, ABC):
-    """Base of the iterative solvers.
+    """Base of all solvers.
+
+    A state is a NamedTuple of arrays and numbers with at least `theta`, `value`, `gradient` (of the smooth part),
+    `updates`, and these facts for the loop: `stalled` (no step is left to try), `searching` (the last step was
+    refused, which says nothing about progress), `sharpening` (the objective itself still changes) and `moving` (the
+    last step was long, so that another one is worth its cost although the gradient is small).
 
     Attributes
     ----------
-    handles_l1 : bool
-        Whether an L1 penalty is allowed.
-    handles_streams : bool
-        Whether rows without an end are allowed.
+    handles_l1, handles_bounds, handles_streams : bool
+        Whether an L1 penalty, bounds, and rows without an end are allowed.
+    is_direct : bool
+        Whether it solves in one go, by `solve`, and has no states.
+    is_monotone : bool
+        Whether the objective never rises, so that iterations without progress mean the rounding floor.
+    rescales : bool
+        Whether it sees standardized columns whatever the user says: its path is nobody's business.
+    takes_curvature : bool
+        Whether `Start.curvature` helps it.
+    sharpens : bool
+        Whether it drives the smoothing of a loss with kinks to zero by itself.
+    early_stopping, reads_rows : bool
+        Whether it holds rows out, and whether it asks for rows of its own at all.
     default_max_iter : int
         What ``max_iter=None`` means.
     remedies : dict
@@ -89,7 +62,13 @@ class Solver(BaseEstimator, ABC):
     """
 
     handles_l1 = False
+    handles_bounds = False
     handles_streams = False
+    is_direct = False
+    is_monotone = True
+    rescales = True
+    takes_curvature = sharpens = False
+    early_stopping = reads_rows = False
     default_max_iter = 1000
     remedies: ClassVar = {
         "max_iter": "Raise max_iter, raise the penalty if the problem is nearly singular, or check the loss.",
@@ -99,20 +78,51 @@ class Solver(BaseEstimator, ABC):
     def check(self) -> None:
         """Raise ValueError that names a setting outside its range."""
 
+    def in_batches(self, objective) -> bool:
+        """Return whether an iteration makes several updates, each from some of the rows."""
+        return False
+
+    def for_functions(self) -> Solver | None:
+        """Return the solver that does the same for functions that need not be convex, or None."""
+        return None
+
     @abstractmethod
-    def bind(self, size: int, memory=None) -> Iteration:
-        """Return the iteration for so many parameters; `memory` is what an earlier one's `recall` returned."""
+    def init(self, objective, start: Start) -> Any:
+        """Return the state at the starting parameters."""
 
-    def __eq__(self, other):
-        return type(self) is type(other) and self.get_params(deep=False) == other.get_params(deep=False)
+    @abstractmethod
+    def step(self, objective, state) -> Any:
+        """Return the state after one iteration."""
 
-    def __hash__(self):
-        return hash((type(self), *(repr(v) for v in self.get_params(deep=False).values())))
+    def session(self, objective):
+        """Return a context that lasts as long as a minimization and gives what makes its steps."""
+        return nullcontext(self)
+
+    def advance(self, objective, state, limit, tol, scale):
+        """Return the state after at most `limit` iterations, and their history; most solvers make one."""
+        state = self.step(objective, state)
+        error = objective.stationarity(state.theta, state.gradient) / scale
+        return state, History([state.value], [error], [state.theta])
 
 
-class SelfContained(Solver, Iteration):
-    """A solver whose settings are constants of the compiled program."""
+def to_arrays(state) -> dict[str, np.ndarray]:
+    """Return a state as named arrays, as one `.npz` file holds them; what is absent is left out."""
+    arrays = {}
+    for name, part in state._asdict().items():
+        if isinstance(part, list):
+            arrays |= {f"{name}.{i}": np.asarray(item) for i, item in enumerate(part)}
+        elif part is not None:
+            arrays[name] = np.asarray(part)
+    return arrays
 
-    def bind(self, size: int, memory=None) -> Iteration:
-        """Return itself."""
-        return self
+
+def from_arrays(kind, arrays):
+    """Return the state, a NamedTuple of the given type, that `to_arrays` took apart."""
+    parts: dict[str, Any] = dict.fromkeys(kind._fields)
+    for name, array in arrays.items():
+        field, _, index = name.partition(".")
+        if index:
+            parts[field] = [*(parts[field] or []), array]
+        else:
+            parts[field] = array if array.ndim else array.item()
+    return kind(**parts)

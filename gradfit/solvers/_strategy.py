@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import clone
 
-from gradfit.backend._tensorflow import tf
 from gradfit.solvers._exact import Exact
 from gradfit.solvers._gradient_descent import GradientDescent
 from gradfit.solvers._lbfgs import LBFGS
-from gradfit.solvers._newton import Newton, TrustRegion
+from gradfit.solvers._newton import Newton
 from gradfit.solvers._proximal_gradient import ProximalGradient
 from gradfit.solvers._proximal_newton import ProximalNewton
 from gradfit.solvers._solver import Solver
@@ -50,29 +49,43 @@ class Stage(NamedTuple):
         if not self.precondition:
             return None
         objective, order = self.precondition
-        return objective.evaluate(tf.constant(theta, tf.float64), order).curvature
+        return objective.evaluate(theta, order).curvature
 
 
-def get_solver(solver, objective):
-    """Turn the constructor argument `solver` into an instance that can minimize the objective, or raise ValueError."""
-    if isinstance(solver, str) and solver == "auto":
-        found = _automatic(objective)
-    elif isinstance(solver, str) and solver in NAMED:
-        found = NAMED[solver]()
-    elif isinstance(solver, (Solver, Exact)):
-        found = clone(solver)
-    else:
-        found = GradientDescent(solver)
+def find_solver(given) -> Solver:
+    """Turn the argument `solver`, but for "auto", into an instance with valid settings, or raise ValueError."""
+    if isinstance(given, str) and given in NAMED:
+        return NAMED[given]()
+    found = clone(given) if isinstance(given, Solver) else GradientDescent(given)
     found.check()
-    _check_fit(found, solver, objective)
+    return found
+
+
+def get_solver(given, objective) -> Solver:
+    """Turn the argument `solver` into an instance that can minimize the objective, or raise ValueError."""
+    found = _automatic(objective) if isinstance(given, str) and given == "auto" else find_solver(given)
+    if objective.is_endless and not found.handles_streams:
+        raise ValueError(
+            f"solver={given!r} reads all rows, and X is a tf.data.Dataset without an end: only "
+            "solver=GradientDescent(...) can fit it, and without an L1 penalty (l1_ratio=0). Or use dataset.take(n)."
+        )
+    if objective.l1 is not None and not found.handles_l1:
+        raise ValueError(
+            f"solver={given!r} cannot handle the L1 part of the penalty (l1_ratio > 0). Use solver='auto' or "
+            "'proximal_newton', or set l1_ratio=0."
+        )
+    if found.is_direct and not objective.loss.quadratic:
+        raise ValueError(
+            f"solver={given!r}: 'exact' needs a quadratic loss, and loss={objective.loss!r} is not. Use solver='auto'."
+        )
     return found
 
 
 def _automatic(objective):
     loss, rows = objective.loss, objective.rows
     if rows.is_endless:
-        return GradientDescent()
-    if objective.has_l1:
+        return ProximalGradient() if objective.l1 is not None else GradientDescent()
+    if objective.l1 is not None:
         return ProximalNewton() if objective.size <= _MAX_CURVATURE else ProximalGradient()
     curved = rows.n_features <= _MAX_CURVATURE
     if loss.quadratic and (curved or _worth_summing(rows)):
@@ -83,28 +96,11 @@ def _automatic(objective):
     return LBFGS()
 
 
-def _check_fit(found, solver, objective):
-    if objective.has_l1 and not found.handles_l1:
-        raise ValueError(
-            f"solver={solver!r} cannot handle the L1 part of the penalty (l1_ratio > 0). Use solver='auto' or "
-            "'proximal_newton', or set l1_ratio=0."
-        )
-    if isinstance(found, Exact) and not objective.loss.quadratic:
-        raise ValueError(
-            f"solver={solver!r} needs a quadratic loss, and loss={objective.loss!r} is not. Use solver='auto'."
-        )
-    if objective.rows.is_endless and not found.handles_streams:
-        raise ValueError(
-            f"solver={solver!r} reads all rows, and X is a tf.data.Dataset without an end. Use "
-            "solver=GradientDescent(...), or dataset.take(n)."
-        )
-
-
 def stages(solver: Solver, objective, tol: float, random_state, is_cold: bool = True) -> list[Stage]:
     """Return the stages in which a solver minimizes an objective, each starting where the last one ended."""
-    if isinstance(solver, GradientDescent):
+    if not solver.rescales:
         return [Stage(solver, objective, tol)]
-    spread = _spread(objective)
+    spread = 1.0 if objective.loss.per_class else objective.rows.spread()
     if objective.loss.piecewise_linear:
         return _smoothed(solver, objective, tol, spread)
     return _one_loss(solver, objective, tol, random_state, objective.loss.easier(spread) if is_cold else [])
@@ -113,7 +109,7 @@ def stages(solver: Solver, objective, tol: float, random_state, is_cold: bool = 
 def _one_loss(solver, objective, tol, random_state, easier):
     """Return the stages for one smooth loss, easier ones first: L-BFGS starts from a sample, and from its curvature."""
     rough = max(tol, _ROUGH_TOL)
-    if not isinstance(solver, LBFGS) or objective.rows.n_features > _MAX_CURVATURE:
+    if not solver.takes_curvature or objective.rows.n_features > _MAX_CURVATURE:
         lead = [Stage(solver, objective.with_loss(**numbers), rough) for numbers in easier]
         return [*lead, Stage(solver, objective, tol)]
     sampled, per_class = _worth_sampling(objective), objective.loss.per_class
@@ -137,20 +133,11 @@ def _curvature_rows(objective, share, random_state):
     return objective.subsample(size, random_state) if objective.rows.n_rows > size else objective
 
 
-def _spread(objective) -> float:
-    """Return the standard deviation of a sample of the targets, or 1 if they are all equal."""
-    if objective.loss.per_class:
-        return 1.0
-    y, weight = objective.rows.target_sample()
-    center = np.average(y, weights=weight)
-    return float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
-
-
 def _smoothed(solver, objective, tol, spread):
     """Round the kinks off. Newton's method sharpens them by itself; others get a few widths one after the other."""
-    if isinstance(solver, TrustRegion):
+    if solver.sharpens:
         return [Stage(solver, objective.with_loss(smoothing=spread), tol)]
-    narrowest = 64 * float(np.finfo(objective.rows.dtype).eps)
+    narrowest = 64 * objective.eps
     widths = [w for w in _SMOOTHINGS if w >= narrowest]
     out = [Stage(solver, objective.with_loss(smoothing=w * spread), max(tol, _ROUGH_TOL)) for w in widths]
     return [*out[:-1], out[-1]._replace(tol=tol)]

@@ -1,41 +1,148 @@
-"""The least value of a quadratic model within a radius, whatever the signs of its curvature."""
+"""Newton's method within a radius of trust, for functions that need not be convex."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from gradfit.backend._tensorflow import tf
+from gradfit.solvers._linear_algebra import SAFETY, factorize
+from gradfit.solvers._solver import Solver
 
+_MAX_REJECTIONS = 30
+_MAX_CLIPS = 20
 _ROUNDS = 8
 _NEGATIVE = -1e-8  # eigenvalues below that share of the largest are not rounding errors
 _PUSH = 1e-10  # share of the gradient given to the direction of negative curvature, so that a saddle is left
 _TINY = np.finfo(np.float64).tiny
 
 
+class TrustState(NamedTuple):
+    """Parameters, what was evaluated there, and the radius within which the model is trusted."""
+
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+    radius: float
+    rejections: int
+    updates: int
+    sharpening: bool = False
+    moving: bool = False
+
+    @property
+    def searching(self) -> bool:
+        """Whether the last step was refused."""
+        return self.rejections > 0
+
+    @property
+    def stalled(self) -> bool:
+        """Whether no step helped for long."""
+        return self.rejections >= _MAX_REJECTIONS
+
+
+class TrustRegion(Solver):
+    """Steps to the least value of the quadratic model within a radius, and within bounds.
+
+    References
+    ----------
+    Conn, Gould, Toint: Trust-Region Methods (2000); Nocedal, Wright: Numerical Optimization (2006), chapter 4.
+    """
+
+    handles_bounds = True
+    default_max_iter = 200
+
+    def for_functions(self):
+        """Return itself."""
+        return self
+
+    def init(self, objective, start):
+        """Evaluate the start; the first radius is a tenth of the start's distance from zero, or 1."""
+        new = objective.evaluate(start.theta, "hessian")
+        return TrustState(start.theta, *new, max(0.1 * float(np.linalg.norm(start.theta)), 1.0), 0, 0)
+
+    def step(self, objective, state):
+        """Try the best step within the radius; keep it if the function falls, and set the next radius."""
+        step = _least_within_bounds(objective, state)
+        trial = objective.project(state.theta + step)
+        new = objective.evaluate(trial, "hessian")
+        move = trial - state.theta
+        predicted = -(float(state.gradient @ move) + 0.5 * float(move @ (state.hessian @ move)))
+        actual = state.value - new.value
+        accepted = new.is_finite and self._lowers(objective, state, trial, new, predicted, actual)
+        ratio = actual / max(predicted, 1e-300)
+        if accepted and ratio > 0.25:
+            at_edge = ratio > 0.75 and np.linalg.norm(step) > 0.8 * state.radius
+            radius = (2.0 if at_edge else 1.0) * state.radius
+        else:
+            radius = min(0.25 * float(np.linalg.norm(move)), state.radius)
+        if not accepted:
+            return state._replace(radius=radius, rejections=state.rejections + 1, updates=state.updates + 1)
+        return TrustState(trial, *new, radius, 0, state.updates + 1)
+
+    def _lowers(self, objective, state, trial, new, predicted, actual):
+        if predicted > 0 and actual >= 1e-4 * predicted:
+            return True
+        calmer = objective.stationarity(trial, new.gradient) < objective.stationarity(state.theta, state.gradient)
+        return abs(actual) <= objective.noise(state.value) and calmer
+
+
+def _least_within_bounds(objective, state):
+    """Return the step to the least value of the model within the radius and, nearly, within the bounds.
+
+    Variables that would leave their bounds are put on them, and the step of the others is solved for again.
+    """
+    free, move = objective.free(state.theta, state.gradient), np.zeros_like(state.theta)
+    for _ in range(_MAX_CLIPS):
+        if not free.any():
+            break
+        slope = state.gradient + state.hessian @ np.where(free, 0.0, move)
+        ahead = state.theta + move
+        inner = _unbounded_step(slope[free], state.hessian[np.ix_(free, free)], state.radius)
+        ahead[free] = state.theta[free] + inner
+        inside = objective.project(ahead)
+        move = inside - state.theta
+        kept = free & (inside == ahead)
+        if (kept == free).all():
+            break
+        free = kept
+    return move
+
+
+def _unbounded_step(gradient, hessian, radius):
+    """Return Newton's step if the Hessian is positive definite and the step short enough."""
+    if (np.diagonal(hessian) > 0).all():  # along no axis is the model a straight line
+        factored = factorize(hessian, SAFETY)
+        newton = None if factored is None else -factored.solve(gradient)
+        if newton is not None and np.linalg.norm(newton) <= radius:
+            return newton
+    return least_within(gradient, hessian, radius)
+
+
 def least_within(gradient, hessian, radius):
     """Return the step of at most this length with the least ``g's + s'Hs / 2``, to a few percent of the length.
 
     With the eigenvectors of H it is ``-(H + shift)^-1 g``; Newton's method on ``1 / |s|`` finds the shift, from a
-    side where it cannot overshoot (Conn, Gould, Toint: Trust-Region Methods (2000), section 7.3).
+    side where it cannot overshoot (Conn, Gould, Toint: section 7.3).
     """
-    finite = tf.reduce_all(tf.math.is_finite(hessian))
-    values, vectors = tf.linalg.eigh(tf.where(finite, hessian, tf.eye(tf.size(gradient), dtype=tf.float64)))
-    slopes = tf.linalg.matvec(vectors, gradient, transpose_a=True)
-    lowest, largest = values[0], tf.reduce_max(tf.abs(values))
-    push = tf.where(lowest < _NEGATIVE * largest, _PUSH * (tf.norm(slopes) - lowest * radius), 0.0)
-    first = tf.maximum(tf.abs(slopes[0]), push)
-    first = tf.where(slopes[0] < 0.0, -first, first)
-    slopes = tf.concat([first[None], slopes[1:]], 0)
-    least = tf.maximum(-lowest, 0.0)
-    shift = tf.maximum(tf.reduce_max(tf.abs(slopes) / radius - values), least)
-    shift = tf.where(tf.norm(_divided(slopes, values + least)) <= radius, least, shift)
+    finite = np.isfinite(hessian).all()
+    values, vectors = np.linalg.eigh(hessian if finite else np.eye(len(gradient)))
+    slopes = vectors.T @ gradient
+    lowest, largest = values[0], np.abs(values).max()
+    push = _PUSH * (np.linalg.norm(slopes) - lowest * radius) if lowest < _NEGATIVE * largest else 0.0
+    first = max(abs(slopes[0]), push)
+    slopes[0] = -first if slopes[0] < 0 else first
+    least = max(-lowest, 0.0)
+    shift = max((np.abs(slopes) / radius - values).max(), least)
+    if np.linalg.norm(_divided(slopes, values + least)) <= radius:
+        shift = least
     for _ in range(_ROUNDS):
         step = _divided(slopes, values + shift)
-        length = tf.maximum(tf.norm(step), _TINY)
-        growth = tf.reduce_sum(_divided(step**2, values + shift))
-        shift = tf.maximum(shift + length**2 / tf.maximum(growth, _TINY) * (length - radius) / radius, least)
-    return -tf.linalg.matvec(vectors, _divided(slopes, values + shift))
+        length = max(float(np.linalg.norm(step)), _TINY)
+        growth = float(_divided(step**2, values + shift).sum())
+        shift = max(shift + length**2 / max(growth, _TINY) * (length - radius) / radius, least)
+    return -vectors @ _divided(slopes, values + shift)
 
 
 def _divided(numerator, denominator):
-    return numerator / tf.maximum(denominator, _TINY)
+    return numerator / np.maximum(denominator, _TINY)

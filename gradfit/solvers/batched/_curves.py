@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from gradfit.losses import SquaredError
-from gradfit.objectives._block_sums import Form, form_of
+from gradfit.losses._kind import LossKind as Form
 from gradfit.objectives._residuals import Data, Residuals
 from gradfit.solvers._result import CONVERGED, NONFINITE, RUNNING
 from gradfit.solvers.batched._batch_loop import BatchResult, linearize_batch, minimize_batch, predict_batch
@@ -219,7 +219,7 @@ def _screen(curves, owner, candidates, wanted):
     Levenberg-Marquardt finds at once in the many models that have them.
     """
     rows = np.linspace(0, curves.X.shape[0] - 1, min(_SCREENED_ROWS, len(curves.X))).astype(int)
-    form, numbers = form_of(SquaredError(), fit_intercept=False)
+    form, numbers = Form.of(SquaredError())
     few = Curves(curves.problem.function, form, numbers, curves.X[rows], curves.y[:1, rows], np.ones(1))
     z, y = few.predict(candidates), curves.y[owner][:, rows]
     usable = np.isfinite(z).all(1) & (np.abs(z).max(1, initial=0.0) < 1e100)

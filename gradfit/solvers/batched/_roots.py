@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from gradfit.losses import SquaredError
-from gradfit.objectives._block_sums import form_of
+from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data, Residuals
 from gradfit.solvers._result import CONVERGED, MESSAGES, NONFINITE, RUNNING
 from gradfit.solvers.batched._batch_loop import linearize_batch, minimize_batch
@@ -55,7 +55,7 @@ class Equations:
     """Equations over a batch of systems: a function of ``(x, shared, own)``, bounds, and what each system owns."""
 
     def __init__(self, function, own, lower, upper):
-        form, numbers = form_of(SquaredError(), fit_intercept=False)
+        form, numbers = LossKind.of(SquaredError())
         self.problem = Residuals(function, form)
         self.data = Data((), own, np.zeros((1, 1)), np.ones((1, 1)), numbers, lower[None], upper[None])
         self.n_evaluations = 0

@@ -1,0 +1,191 @@
+"""Rows of a dense or CSR array, in memory or in a mapped file."""
+
+from __future__ import annotations
+
+import copy
+import os
+
+import numpy as np
+from scipy import sparse
+
+from gradfit.backend._tensorflow import tf
+from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows, dense_bytes
+from gradfit.data._scaling import CACHE_BYTES, Moments
+
+_SMALL_BYTES = 64 * 2**20
+_TARGET_SAMPLE = 20_000
+_MOMENT_SAMPLE = 2_000
+_NO_OFFSET = np.zeros(1)
+
+
+class ArrayRows(Rows):
+    """Rows of a dense or CSR array in memory or in a mapped file."""
+
+    def __init__(self, X, y, weight, scaling=None):
+        super().__init__(X.shape[1], X.dtype, scaling)
+        self.X, self.y, self.weight = X, y, weight
+        self.offset = _NO_OFFSET.astype(X.dtype)
+        self.n_targets = None if y.ndim == 1 else y.shape[1]
+        self.can_center = not sparse.issparse(X)
+        self.n_rows = X.shape[0]
+        self.total_weight = float(np.sum(weight, dtype=np.float64))
+        self.many = self.n_rows > SUM_ROWS
+        self._device_x: list = []  # of at most one tensor, shared by rows that differ in targets and weights only
+        self._resident: Block | None = None
+
+    def blocks(self, least=1):
+        """Yield consecutive row blocks."""
+        step = BLOCK_BYTES // max(1, self.n_features * self.dtype.itemsize)
+        step = max(1, least, step // SUM_ROWS * SUM_ROWS or step)
+        for start in range(0, self.n_rows, step):
+            part = slice(start, start + step)
+            yield Block(self.X[part], self.y[part], self.weight[part], self.offset)
+
+    def moments(self, sampled: bool = False):
+        """Return weighted means and standard deviations of the columns, of all rows or of a few thousand."""
+        if sparse.issparse(self.X):
+            return self._sparse_moments()
+        merged = Moments(self.n_features)
+        every = max(1, self.n_rows // _MOMENT_SAMPLE) if sampled else 1
+        X, weight = self.X[::every], self.weight[::every]
+        step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        for start in range(0, len(X), step):
+            merged.add(X[start : start + step], weight[start : start + step])
+        return merged.mean, merged.deviation
+
+    def _sparse_moments(self):
+        X, weight = self.X, self.weight.astype(np.float64) / self.total_weight
+        size = np.asarray(abs(X).max(axis=0).todense(), np.float64).ravel()
+        size = np.where(size > 0, size, 1.0)
+        shares = X.data / size[X.indices]
+        mean = sparse.csr_array((shares, X.indices, X.indptr), X.shape).T @ weight
+        squares = sparse.csr_array((shares**2, X.indices, X.indptr), X.shape).T @ weight
+        return size * mean, size * np.sqrt(np.maximum(squares - mean**2, 0.0))
+
+    def standardized(self, scaling):
+        """Return the same rows seen through a scaling."""
+        out = super().standardized(scaling)
+        out._device_x, out._resident = [], None
+        return out
+
+    def with_target(self, change):
+        """Return the same rows with ``change(y)`` for their targets."""
+        out = copy.copy(self)
+        out.y, out.n_passes, out._resident = change(self.y), 0, None
+        out.n_targets = None if out.y.ndim == 1 else out.y.shape[1]
+        return out
+
+    def with_weight(self, weight):
+        """Return the same rows with other weights."""
+        return ArrayRows(self.X, self.y, weight, self.scaling)
+
+    def take(self, index):
+        """Return the rows at `index`, dense where that is small."""
+        X = self.X[index]
+        if sparse.issparse(X) and dense_bytes(X) <= _SMALL_BYTES:
+            X = X.toarray()
+        return ArrayRows(X, self.y[index], self.weight[index], self.scaling)
+
+    def subsample(self, size: int, random_state):
+        """Return `size` rows drawn with replacement (cheaper than without, and as good for a start)."""
+        return self.take(np.sort(random_state.randint(self.n_rows, size=size)))
+
+    def target_sample(self):
+        """Return at most 20,000 evenly spaced targets and their weights."""
+        every = slice(None, None, -(-self.n_rows // _TARGET_SAMPLE))
+        if not self.weight[every].any():
+            every = slice(None)
+        return self.y[every], self.weight[every]
+
+    def batches(self, size: int, random_state):
+        """Yield mini-batches of a fresh shuffle."""
+        order = random_state.permutation(self.n_rows)
+        for start in range(0, self.n_rows, size):
+            yield self.take(order[start : start + size])
+
+    def standardized_blocks(self):
+        """Yield all rows at once, as tensors, where they fit on the device; else blocks from the host."""
+        resident = self.resident()
+        if resident is not None:
+            return iter([resident])
+        return self._scaled_blocks() if sparse.issparse(self.X) else super().standardized_blocks()
+
+    def _scaled_blocks(self):
+        """Yield CSR blocks with scaled columns; a copy of the entries is made once and kept."""
+        if not self._device_x:
+            X = self.X
+            entries = X.data / self.scaling.scale[X.indices] if (self.scaling.scale != 1.0).any() else X.data
+            X = sparse.csr_array((entries.astype(self.dtype, copy=False), X.indices, X.indptr), X.shape)
+            step = SUM_ROWS if self.dtype == np.float32 else max(1, self.n_rows)
+            parts = [slice(start, start + step) for start in range(0, self.n_rows, step)]
+            self._device_x.append([(part, X[part]) for part in parts] if len(parts) > 1 else [(slice(None), X)])
+        for part, x in self._device_x[0]:
+            yield Block(x, self.y[part], self.weight[part], self.offset)
+
+    def resident(self):
+        """Return all rows as one block of tensors, standardized, unless they are sparse, in a file, or too many."""
+        if self._resident is None and self._fits():
+            if not self._device_x:
+                self._device_x.append(self._standardized_copy())
+            x = self._device_x[0]
+            y, weight = (_aligned((int(x.shape[0]), *part.shape[1:]), part.dtype) for part in (self.y, self.weight))
+            y[: self.n_rows], weight[: self.n_rows] = self.y, self.weight
+            y[self.n_rows :], weight[self.n_rows :] = self.y[0], 0
+            self._resident = Block(x, _handed_over(y), _handed_over(weight), tf.constant(self.offset))
+        return self._resident
+
+    def _fits(self) -> bool:
+        if sparse.issparse(self.X):
+            return dense_bytes(self.X) <= _SMALL_BYTES
+        mapped = _is_mapped(self.X) and self.X.nbytes > _SMALL_BYTES
+        return not mapped and self.X.nbytes <= _physical_memory() // 3
+
+    def _standardized_copy(self):
+        """Return a standardized copy as a tensor: written once, in a buffer aligned as TensorFlow wants it.
+
+        Many float32 rows are filled up with zeros to whole blocks, so that they can be summed block by block.
+        """
+        X = self.X.toarray() if sparse.issparse(self.X) else self.X
+        n_rows = self.n_rows
+        if self.dtype == np.float32 and self.many:
+            n_rows += -n_rows % SUM_ROWS
+        out = _aligned((n_rows, X.shape[1]), X.dtype)
+        out[self.n_rows :] = 0
+        dtype = self.scaling.working_type(self.dtype)
+        shift = self.scaling.shift.astype(dtype)
+        step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
+        for start in range(0, self.n_rows, step):
+            part = slice(start, min(start + step, self.n_rows))
+            if dtype == self.dtype:
+                self.scaling.divide(np.subtract(X[part], shift, out=out[part]))
+            else:
+                out[part] = self.scaling.apply(X[part])
+        return _handed_over(out)
+
+
+def _aligned(shape, dtype):
+    """Return an empty array that starts where TensorFlow wants its tensors to."""
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    buffer = np.empty(n_bytes + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def _handed_over(array):
+    """Return an array of `_aligned` as a tensor on the device, on the CPU without a copy."""
+    return tf.identity(tf.experimental.dlpack.from_dlpack(array.__dlpack__()))
+
+
+def _is_mapped(array) -> bool:
+    while array is not None:
+        if isinstance(array, np.memmap):
+            return True
+        array = getattr(array, "base", None)
+    return False
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return 16 * 2**30

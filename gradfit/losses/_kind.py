@@ -1,0 +1,59 @@
+"""The kind of a loss: what programs are compiled for, while its numbers are their inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gradfit.backend._compile import has_control_flow
+from gradfit.backend._tensorflow import tf
+from gradfit.losses._loss import Loss
+from gradfit.models._user_function import traced
+
+
+@dataclass(frozen=True)
+class LossKind:
+    """A loss without its numbers, hashable, so that programs are shared by all fits of one kind."""
+
+    loss_type: type[Loss]
+    constants: tuple = field(compare=False)  # constructor arguments that are not numbers, such as a user's function
+    number_names: tuple[str, ...]
+    expression: Any = None  # what was traced of a loss that is not gradfit's own, a function of (y, raw, numbers)
+
+    @classmethod
+    def of(cls, loss, dtype="float64") -> tuple[LossKind, np.ndarray]:
+        """Return the kind of a loss for data of a float type, and its numbers."""
+        params = loss.get_params(deep=False)
+        names = tuple(sorted(k for k, v in params.items() if isinstance(v, (int, float)) and not isinstance(v, bool)))
+        numbers = np.array([params[k] for k in names], np.float64)
+        kind = cls(type(loss), tuple((k, v) for k, v in sorted(params.items()) if k not in names), names)
+        if not loss.is_foreign:
+            return kind, numbers
+        y = tf.TensorSpec([None], "int32" if loss.per_class else dtype)
+        raw = tf.TensorSpec([None, None] if loss.per_class else [None], dtype)
+
+        def expression(y, raw, numbers):
+            return kind.loss(numbers, dtype)(y, raw)
+
+        specs = [y, raw, tf.TensorSpec(numbers.shape, dtype)]
+        return replace(kind, expression=traced(expression, specs, f"loss={loss!r}")), numbers
+
+    @property
+    def branches(self) -> bool:
+        """Whether a user's function in it branches or loops."""
+        return self.expression is not None and has_control_flow(self.expression.concrete)
+
+    def loss(self, numbers, dtype):
+        """Return the loss with tensors for numbers, as a function of y and raw."""
+        if self.expression is not None:
+            return partial(self.expression, numbers=tf.cast(numbers, dtype))
+        values = dict(zip(self.number_names, tf.unstack(tf.cast(numbers, dtype), len(self.number_names)), strict=True))
+        return self.loss_type(**dict(self.constants), **values)
+
+    def with_numbers(self, numbers) -> Loss:
+        """Return the loss with plain numbers."""
+        values = dict(zip(self.number_names, map(float, numbers), strict=True))
+        return self.loss_type(**dict(self.constants), **values)

@@ -1,0 +1,71 @@
+"""Least squares from sums: what is left of rows once they have been read, as an objective."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradfit.data._triangle import Triangle
+from gradfit.objectives._objective import Evaluation, Objective
+
+
+class QuadraticObjective(Objective):
+    """``c |R theta - s|^2 / 2`` plus an elastic net: the mean quadratic loss, with the few rows of a triangle for all.
+
+    Coefficients are in the standardized coordinates of a `LinearObjective`; the intercept is the one that the means
+    ask for, and no parameter.
+
+    Parameters
+    ----------
+    linear : LinearObjective
+        Whose loss, penalty and scaling it has; of its rows it reads none.
+    triangle : Triangle
+    target : int
+    """
+
+    def __init__(self, linear, triangle: Triangle, target: int = 0):
+        self.linear, p = linear, triangle.n_features
+        rows, self.mean = triangle.centred(linear.fit_intercept)
+        share = np.sqrt(linear.slope_curvature / triangle.total_weight)
+        self._scale, self._target = linear.rows.scaling.scale, p + target
+        self._root = share * rows[:, :p] / self._scale
+        self._side = share * rows[:, self._target]
+        self._gram = self._root.T @ self._root
+        self.size, self.n_outputs, self.fit_intercept = p, 1, False
+        self.is_wide = len(rows) < p
+        self.l1, self.l2 = linear.penalty.weights(1.0 / self._scale, False, 1)
+
+    def evaluate(self, theta, order="gradient") -> Evaluation:
+        """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta."""
+        residual = self._root @ theta - self._side
+        curvature = None
+        if order != "gradient":
+            curvature = {"hessian": self._gram, "blocks": self._gram[None], "diagonal": np.diagonal(self._gram)}[order]
+        return self.penalized(theta, 0.5 * float(residual @ residual), self._root.T @ residual, curvature)
+
+    def slope_scale(self) -> float:
+        """Return the root mean square of the slopes at the fit of nothing but an intercept."""
+        size = np.sqrt(self.linear.slope_curvature) * float(np.linalg.norm(self._side))
+        return size if np.isfinite(size) and size > 0 else 1.0
+
+    def is_rounding(self, theta, gradient, curvature, error, scale):
+        """Return whether rounding leaves a scaled gradient of size `error` at theta."""
+        floor = 64 * self.eps * (1.0 + float(np.abs(self._gram).max() * np.abs(theta).sum()) / scale)
+        return bool(np.isfinite(floor) and error <= floor)
+
+    def from_user(self, coef, intercept):
+        """Map coefficients (1, p) in the user's units to parameters."""
+        return np.ravel(coef * self._scale)
+
+    def to_user(self, theta):
+        """Map parameters to coefficients (1, p) and intercepts (1,) in the user's units."""
+        coef = np.reshape(theta, (*np.shape(theta)[:-1], 1, -1)) / self._scale
+        return coef, self.mean[self._target] - coef @ self.mean[: self.size]
+
+    def value_to_user(self, value):
+        """Return values as they are."""
+        return np.asarray(value)
+
+    def gradient_to_user(self, theta, gradient):
+        """Return the smallest subgradient, (1, p [+ 1]), in the user's units; the intercept is at its best."""
+        slope = (self.subgradient(theta, gradient) * self._scale)[None]
+        return np.pad(slope, ((0, 0), (0, int(self.linear.fit_intercept))))

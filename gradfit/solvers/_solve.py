@@ -1,0 +1,189 @@
+"""The one door: an objective and what the user asked for in, a result for every target out, in the user's units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from gradfit.objectives._quadratic import QuadraticObjective
+from gradfit.solvers._early_stopping import EarlyStopping
+from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
+from gradfit.solvers._linear_algebra import on_one_thread
+from gradfit.solvers._loop import minimize
+from gradfit.solvers._newton import Newton
+from gradfit.solvers._result import SolveResult
+from gradfit.solvers._solver import Start
+from gradfit.solvers._strategy import Stage, get_solver, stages
+from gradfit.solvers._vertex import on_vertex
+
+_ENDS_ALL = ("interrupted", "nonfinite")
+
+
+class Options(NamedTuple):
+    """What a user asks of a solution.
+
+    `start` is (coef (outputs of all targets, p), intercept) in the user's units, or None; `optimizer_states` hold
+    for each target what an earlier descent left; `scaling` is that of earlier rows, to be kept; `progress` makes the report of a stage, or is None.
+    """
+
+    solver: Any = "auto"
+    max_iter: int | None = None
+    tol: float = 1e-6
+    standardize: bool = True
+    random_state: Any = None
+    record: bool = False
+    progress: Callable | None = None
+    start: tuple | None = None
+    optimizer_states: list | None = None
+    scaling: Any = None
+
+
+def solve(objective, options: Options) -> list[SolveResult]:
+    """Minimize an objective over rows for every target; return a result a target, or one for all of them."""
+    solver = get_solver(options.solver, objective)
+    if objective.loss.quadratic and solver.rescales and not options.record:
+        from_sums = _solve_by_sums(solver, objective, options)
+        if from_sums is not None:
+            return from_sums
+    if options.scaling is not None:
+        objective = objective.on(objective.rows.standardized(options.scaling))
+    elif options.standardize or solver.rescales:
+        objective = objective.standardized()
+    results: list[SolveResult] = []
+    with on_one_thread():
+        for k in range(objective.rows.n_targets or 1):
+            target = objective.target(k)
+            if solver.rescales:
+                target = target.in_unit_of_target()
+            over = bool(results) and results[-1].status == "interrupted"
+            result = _unsolved(target, results[-1]) if over else _solve_target(solver, target, options, k)
+            result.n_passes += int(options.standardize and not objective.is_endless)
+            results.append(_in_users_units(target, result))
+    return results
+
+
+def _solve_by_sums(solver, objective, options):
+    """Return the results of least squares by one pass over the rows, or None where sums cannot stand in for rows."""
+    scaled = objective.standardized(sampled=True) if options.standardize else objective
+    if solver.is_direct:
+        coef, intercept, result = solver.solve(scaled)
+        result.coef, result.intercept = coef, intercept
+        result.user_gradient = scaled.rows.scaling.gradient_to_user(result.gradient, scaled.fit_intercept)
+        return [result]
+    triangle = summarize(scaled)
+    if triangle is None:
+        return None
+    return _iterate_on_sums(solver, scaled, triangle, options)
+
+
+def solve_sums(objective, triangle, options) -> list[SolveResult]:
+    """Minimize a quadratic loss over the rows that a triangle stands for, whichever rows the objective has."""
+    solver = get_solver(options.solver, objective)
+    if not solver.is_direct:
+        return _iterate_on_sums(solver, objective, triangle, options)
+    found, result = solve_triangle(objective, triangle)
+    result.coef, result.intercept = found.coef, found.intercept
+    result.user_gradient = objective.rows.scaling.gradient_to_user(result.gradient, objective.fit_intercept)
+    return [result]
+
+
+def _iterate_on_sums(solver, objective, triangle, options):
+    results = []
+    with on_one_thread():
+        for k in range(objective.rows.n_targets or 1):
+            target = QuadraticObjective(objective, triangle, k)
+            theta = np.zeros(target.size) if options.start is None else _start(target, options, k)
+            curvature = target.evaluate(theta, "blocks").curvature if solver.takes_curvature else None
+            result = minimize(
+                solver, target, Start(theta, curvature), max_iter=options.max_iter or solver.default_max_iter,
+                tol=options.tol, scale=target.slope_scale(),
+                report=None if options.progress is None else options.progress(Stage(solver, target, options.tol)),
+            )  # fmt: skip
+            result.n_passes = 1.0
+            results.append(_in_users_units(target, result))
+            if result.status == "interrupted":
+                options = options._replace(max_iter=0)
+    return results
+
+
+def _solve_target(solver, objective, options, k) -> SolveResult:
+    """Run the stages of a strategy for one target; `max_iter` bounds the iterations of all of them together."""
+    random_state = check_random_state(options.random_state)
+    baseline, theta = _baseline(objective), _start(objective, options, k)
+    is_cold = theta is None
+    if is_cold:
+        theta = np.zeros((objective.n_outputs, objective.size // objective.n_outputs))
+        if objective.fit_intercept and (options.standardize or solver.rescales):
+            theta[:, -1] = baseline
+        theta = theta.ravel()
+    objective, monitor = EarlyStopping.split(solver, objective, random_state)
+    if monitor is not None:
+        monitor(theta)
+    done, used = None, 0
+    for stage in stages(solver, objective, options.tol, random_state, is_cold):
+        budget = (options.max_iter or stage.solver.default_max_iter) - (used if options.max_iter else 0)
+        if budget <= 0 and not stage.is_final:
+            continue
+        start = Start(
+            theta, stage.curvature(theta), int(random_state.randint(2**31)),
+            None if options.optimizer_states is None else options.optimizer_states[k],
+        )  # fmt: skip
+        result = minimize(
+            stage.solver, stage.objective, start, max_iter=max(budget, 0), tol=stage.tol,
+            scale=stage.objective.slope_scale(baseline), record=options.record,
+            report=None if options.progress is None else options.progress(stage), monitor=monitor,
+        )  # fmt: skip
+        theta, used = result.theta, used + result.n_iter
+        if stage.is_final:
+            done = result if done is None else result.after(done)
+        if result.status in _ENDS_ALL:
+            break
+    done = done or result
+    if options.max_iter:
+        done.facts["max_iter"] = options.max_iter
+    if done.status == "early_stopped" and monitor.diverged:
+        done.status = "diverged"
+        done.facts["remedy"] = solver.remedies["diverged"]
+    return mark_deficient(objective, on_vertex(objective, done))
+
+
+def _start(objective, options, k):
+    """Return the flat parameters to start a target from, or None for the default."""
+    if options.start is None:
+        return None
+    part = slice(k * objective.n_outputs, (k + 1) * objective.n_outputs)
+    return objective.from_user(*(values[part] for values in options.start))
+
+
+def _baseline(objective):
+    """Return the linear predictor of the intercept-only fit, (n_outputs,)."""
+    known = objective.baseline()
+    if known is not None:
+        return known
+    zero = np.zeros(objective.n_outputs)
+    return minimize(Newton(), objective.intercept_only(), Start(zero), max_iter=50, tol=1e-3).theta
+
+
+def _unsolved(objective, interrupted) -> SolveResult:
+    """Return the result of a target that an interrupt left no time for: its intercept-only fit."""
+    theta = np.zeros((objective.n_outputs, objective.size // objective.n_outputs))
+    if objective.fit_intercept:
+        theta[:, -1] = _baseline(objective)
+    value, gradient, _ = objective.evaluate(theta.ravel())
+    return SolveResult(
+        theta.ravel(), "interrupted", value, gradient, n_iter=1, loss_curve=[value], path=[theta.ravel()],
+        facts=interrupted.facts,
+    )  # fmt: skip
+
+
+def _in_users_units(objective, result) -> SolveResult:
+    """Add coefficients, intercepts, gradient, loss curve and paths in the user's units."""
+    result.coef, result.intercept = objective.to_user(result.theta)
+    if result.path:
+        result.coef_path, result.intercept_path = objective.to_user(np.array(result.path))
+    result.user_gradient = objective.gradient_to_user(result.theta, result.gradient)
+    result.loss_curve = objective.value_to_user(result.loss_curve)
+    return result

@@ -1,0 +1,130 @@
+"""The last step of fits under a piecewise linear loss: from beside the vertex of the linear program onto it.
+
+At a vertex as many rows as there are parameters have no residual (or, under an L1 penalty, coefficients are zero), and
+multipliers between the slopes of the kinks make the subgradient vanish there, which certifies it. Newton's method on
+the rounded loss ends so near to it that the smallest residuals tell which rows these are, but for ties.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import qr
+from scipy.optimize import linprog, lsq_linear
+
+_CANDIDATES = 3  # for each parameter
+_REACH = 1e-10  # within which a residual is none, in units in which the target varies by 1
+_SLACK = 1e-9  # of the subgradient, relative to the slopes
+_MOST = 500  # parameters for which a linear program over the candidates is quick
+
+
+class Kinks(NamedTuple):
+    """Kinks ``a theta = side`` of rows and coefficients, with the slopes of the objective below and above each."""
+
+    a: np.ndarray
+    side: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    is_coef: np.ndarray
+
+    def take(self, chosen):
+        """Return some of them."""
+        return Kinks(*(part[chosen] for part in self))
+
+    def gaps(self, theta):
+        """Return how far theta is from each."""
+        return np.abs(self.a @ theta - self.side)
+
+
+def on_vertex(objective, result):
+    """Return the result moved onto the vertex beside it, with the subgradient there, where one can be certified."""
+    usable = objective.loss.piecewise_linear and objective.l2 is None and not objective.is_endless
+    if not usable or not result.converged or objective.is_wide or objective.size > _MOST:
+        return result
+    *_, kinks = _scan(objective, result.theta, 0.0)
+    for choose in (_nearest, _by_linear_program):
+        basis = choose(objective, result.theta, kinks)
+        if basis is None:
+            continue
+        theta = np.linalg.solve(basis.a, basis.side)
+        theta[basis.a[basis.is_coef].any(axis=0)] = 0.0
+        value, gradient, ties = _scan(objective, theta, _REACH)
+        multipliers, left = _multipliers(objective, theta, gradient, ties)
+        if left <= _SLACK * max(map(abs, objective.kink_slopes)):
+            of_rows = np.where(ties.is_coef, 0.0, multipliers)
+            result.theta, result.value, result.gradient = theta, value, gradient + of_rows @ ties.a
+            result.loss_curve = [*result.loss_curve[:-1], value]
+            result.status, result.facts["error"] = "converged", left
+            return result
+    return result
+
+
+def _multipliers(objective, theta, gradient, ties):
+    """Return multipliers between the slopes of the ties that balance the gradient, and what they leave of it."""
+    pull = gradient if objective.l1 is None else gradient + objective.l1 * np.sign(theta)
+    if len(ties.a) == len(theta):
+        found = np.clip(-np.linalg.solve(ties.a.T, pull), ties.low, ties.high)
+    elif len(ties.a) > len(theta):
+        found = lsq_linear(ties.a.T, -pull, (ties.low, ties.high), tol=1e-14).x
+    else:
+        return None, np.inf
+    return found, float(np.abs(pull + found @ ties.a).max())
+
+
+def _scan(objective, theta, reach):
+    """Return the value, the gradient of all rows farther than `reach` from their kink, and the nearest kinks.
+
+    These are all within reach, and without any reach some for each parameter.
+    """
+    rows, wanted = objective.rows, 0 if reach else _CANDIDATES * objective.size
+    low, high = objective.kink_slopes
+    value, gradient, pools = objective.kinks(theta), np.zeros(objective.size), []
+    for x, y, weight, _ in rows.dense_blocks():
+        a = rows.scaling.apply(x.astype(np.float64))
+        if objective.fit_intercept:
+            a = np.column_stack([a, np.ones(len(a))])
+        excess, share = a @ theta - y, weight / rows.total_weight
+        slope = np.where(excess > 0, high, low) * share
+        value += float(slope @ excess)
+        gradient += np.where(np.abs(excess) > reach, slope, 0.0) @ a
+        gaps = np.abs(excess)
+        near = np.argsort(gaps, kind="stable")[:wanted] if wanted else np.flatnonzero(gaps <= reach)
+        share = share[near]
+        pools.append(Kinks(a[near], y[near].astype(np.float64), low * share, high * share, np.zeros(len(near), bool)))
+    if objective.l1 is not None:
+        kinked = np.flatnonzero((objective.l1 > 0) & ((np.abs(theta) <= reach) | (reach <= 0)))
+        weights = objective.l1[kinked]
+        pools.append(Kinks(np.eye(len(theta))[kinked], 0.0 * weights, -weights, weights, weights > 0))
+    kinks = Kinks(*(np.concatenate(part) for part in zip(*pools, strict=True)))
+    order = np.argsort(kinks.gaps(theta), kind="stable")
+    return value, gradient, kinks.take(order[: wanted or len(order)])
+
+
+def _nearest(objective, theta, kinks):
+    """Return the nearest kinks that meet in one point, as far as they do."""
+    size = objective.size
+    basis = kinks.take(slice(size))
+    if len(basis.a) == size and np.linalg.cond(basis.a) > 1e10:  # ties: the nearest of those that are independent
+        near = kinks.take(slice(4 * size))
+        weight = 0.5 ** np.arange(len(near.a))
+        basis = near.take(np.sort(qr(near.a.T * np.maximum(weight, 1e-6), mode="r", pivoting=True)[1][:size]))
+    return basis if len(basis.a) == size and np.linalg.cond(basis.a) < 1e12 else None
+
+
+def _by_linear_program(objective, theta, kinks):
+    """Return the kinks that meet where a linear program over the candidates ends."""
+    reach = float(kinks.gaps(theta).max())
+    _, gradient, kinks = _scan(objective, theta, reach)
+    size, count = objective.size, len(kinks.a)
+    if not reach or count > 20 * size * _CANDIDATES:
+        return None
+    found = linprog(
+        np.concatenate([gradient, kinks.high, -kinks.low]),
+        A_eq=np.hstack([kinks.a, -np.eye(count), np.eye(count)]), b_eq=(kinks.side - kinks.a @ theta) / reach,
+        bounds=[(-10.0, 10.0)] * size + [(0.0, None)] * 2 * count, method="highs",
+    )  # fmt: skip
+    if found.x is None:
+        return None
+    there = theta + reach * found.x[:size]
+    return _nearest(objective, there, kinks.take(np.argsort(kinks.gaps(there), kind="stable")))
