@@ -245,7 +245,7 @@ from gradfit.models._formula import parse
 parse("a * exp(-x / tau)")
 assert "tensorflow" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
 
 
 HOSTILE = [
