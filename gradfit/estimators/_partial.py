@@ -21,7 +21,7 @@ class Chunks:
     """What the chunks seen so far leave behind: a triangle for squared loss, else a scaling and optimizers' states."""
 
     scaling: Any
-    settings: tuple
+    settings: dict
     triangle: Triangle | None = None
     optimizer_states: list | None = None
 
@@ -66,20 +66,18 @@ class PartialFit(LinearModel):
         found.check()
         return found if found.batch_size is not None else found.set_params(batch_size=_BATCH_SIZE)
 
-    def _settings_of(self, rows, solver) -> tuple:
-        return (
-            ("number of targets", rows.n_targets), ("fit_intercept", bool(self.fit_intercept)), ("loss", str(self.loss)),
-            ("solver", repr(solver)),
-        ) if hasattr(self, "loss") else (
-            ("fit_intercept", bool(self.fit_intercept)), ("solver", repr(solver)),
-        )  # fmt: skip
+    def _settings_of(self, rows, solver) -> dict:
+        loss = {"loss": str(self.loss)} if hasattr(self, "loss") else {}
+        return {
+            "the number of targets": rows.n_targets, "fit_intercept": bool(self.fit_intercept), "solver": repr(solver),
+        } | loss  # fmt: skip
 
     def _check_same(self, chunks, settings):
-        for (name, before), (_, now) in zip(chunks.settings, settings, strict=True):
-            if before != now:
+        for name, now in settings.items():
+            if chunks.settings[name] != now:
                 raise ValueError(
-                    f"partial_fit: {name} was {before} at the first chunk and is {now} now. Keep it, or call fit, which "
-                    "starts anew."
+                    f"partial_fit: {name} was {chunks.settings[name]} at the first chunk and is {now} now. Keep it, or "
+                    "call fit, which starts anew."
                 )
 
     def _add_exactly(self, chunks, objective, solver):

@@ -36,7 +36,13 @@ class LossKind:
         raw = tf.TensorSpec([None, None] if loss.per_class else [None], dtype)
 
         def expression(y, raw, numbers):
-            return kind.loss(numbers, dtype)(y, raw)
+            rows = kind.loss(numbers, dtype)(y, raw)
+            if getattr(rows, "dtype", None) not in (dtype, None):
+                raise ValueError(
+                    f"loss={loss!r} returned {rows.dtype.name} for {dtype} data; it must return the type of y: write "
+                    "numbers as Python floats or tf.cast(..., y.dtype)."
+                )
+            return rows
 
         specs = [y, raw, tf.TensorSpec(numbers.shape, dtype)]
         return replace(kind, expression=traced(expression, specs, f"loss={loss!r}")), numbers

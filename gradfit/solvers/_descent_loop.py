@@ -119,8 +119,8 @@ class Chunk:
         fixed = Numbers(
             graph.numbers, zeros if objective.l2 is None else objective.l2,
             -infinite if objective.lower is None else objective.lower,
-            infinite if objective.upper is None else objective.upper, np.float64(graph.total), np.int32(graph.n_rows), 0.0, 0, 0.0,
-            0.0, 0,
+            infinite if objective.upper is None else objective.upper, np.float64(graph.total),
+            np.int32(graph.n_rows), 0.0, 0, 0.0, 0.0, 0,
         )  # fmt: skip
         return partial(_run, program, graph.data, fixed)
 

@@ -118,7 +118,7 @@ class GradientDescent(Solver):
             config["learning_rate"] = keras.optimizers.schedules.serialize(rate) if scheduled else float(rate)
         if "learning_rate" not in config:
             raise ValueError(
-                f"solver={self.optimizer!r} has no learning rate of its own: it wraps another optimizer. Pass that one; "
+                f"solver={self.optimizer!r} has no learning rate: it wraps another optimizer. Pass that one; "
                 "gradfit computes its updates in float64 and needs no scaling of the loss."
             )
         rate = config["learning_rate"]

@@ -104,7 +104,7 @@ class LBFGS(Solver):
         norms = np.linalg.norm(moves, axis=1) * np.linalg.norm(changes, axis=1)
         usable = (moves * changes).sum(axis=1) > _CURVED * norms
         inside = state._replace(moves=moves[usable], changes=changes[usable])
-        return -free * _inverse_hessian(objective, inside, free * state.gradient)
+        return np.where(free, -_inverse_hessian(objective, inside, free * state.gradient), 0.0)
 
 
 def _factored(objective, curvature):
@@ -166,7 +166,8 @@ def _line_search(objective, state, direction):
             step = 0.5 * (low + high) if low > 0 else 0.2 * high
         else:
             step = 2.0 * low
-    return found
+    fell = found is not None and (np.isinf(high) or found[1].value < state.value - noise)
+    return found if fell else None
 
 
 def _point(objective, state, step, direction, descent):

@@ -38,7 +38,8 @@ def minimize(
     """
     loop = _Loop(solver, objective, tol, scale, record, report, monitor)
     before = objective.n_passes
-    with solver.session(objective) as steps:
+    # what overflows is not finite, and that is tested
+    with np.errstate(all="ignore"), solver.session(objective) as steps:
         try:
             loop.run(steps, start, max_iter)
         except KeyboardInterrupt:
@@ -104,7 +105,7 @@ class _Loop:
         self.drifting = self.drifting + 1 if small and state.moving and not state.sharpening else 0
         if self.status == "running" and self.tol > 0:
             if self.drifting > _DRIFT_LIMIT:
-                self.status = "drifting"
+                self.status = self._drift()
             elif state.stalled or self.idle >= _IDLE_LIMIT:
                 self.status = "stalled"
 
@@ -118,7 +119,7 @@ class _Loop:
         """Return theta, value and gradient at the end: those of the best finite point where the last one is none."""
         state = self.state
         if state is None or self.status == "nonfinite":
-            theta = start.theta if self.best_theta is None else self.best_theta
+            theta = self._best_finite(start)
         elif self.status == "early_stopped":
             theta = self.kept
         elif not self.solver.in_batches(self.objective):
@@ -132,6 +133,15 @@ class _Loop:
         if self.status == "converged" and not self.error <= self.bound:  # a mean over batches was not the gradient
             self.status = "running"
         return theta, new.value, new.gradient
+
+    def _best_finite(self, start):
+        """Return the best parameters known; the losses of mini-batches are no measure of them, but all rows are."""
+        if self.best_theta is None or not self.solver.in_batches(self.objective):
+            return start.theta if self.best_theta is None else self.best_theta
+        if self.objective.is_endless:
+            return start.theta
+        values = [self.objective.evaluate(theta).value for theta in (start.theta, self.best_theta)]
+        return self.best_theta if values[1] < values[0] else start.theta
 
     def result(self, start, max_iter, passes_before) -> SolveResult:
         """Return where the minimization ended."""
@@ -162,4 +172,9 @@ class _Loop:
             return "fixed_iterations"
         state = self.state
         small = self.error <= self.bound and not getattr(state, "sharpening", False)
-        return "drifting" if small and state.moving else "max_iter"
+        return self._drift() if small and state.moving else "max_iter"
+
+    def _drift(self):
+        """Return what long steps mean where the gradient is small: with a penalty only the free intercept moves."""
+        penalized = self.objective.l1 is not None or self.objective.l2 is not None
+        return "converged" if penalized else "drifting"

@@ -12,18 +12,21 @@ from gradfit.solvers._trust_region import TrustRegion
 
 _MAX_REJECTIONS = 40
 _SHORTEST = 1e-8  # of Newton's steps; below, the model itself is damped
+_DOWNHILL = 1e-6  # least cosine between step and descent: a singular Hessian leads along the contour
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
 _SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # from one width of the kinks to the next, and from the first to the last
 
 
 class NewtonState(NamedTuple):
-    """Parameters, what was evaluated there, the next step's shortening and damping, and the width of the kinks."""
+    """Parameters, what was evaluated there, the next step's length and damping, and the width of the kinks.
+
+    The length is in units of Newton's step."""
 
     theta: np.ndarray
     value: float
     gradient: np.ndarray
     hessian: np.ndarray
-    shortening: float
+    length: float
     damping: float
     width: float | None
     first_width: float | None
@@ -89,16 +92,17 @@ class Newton(Solver):
             return _more_damped(state)
         predicted = self._predicted(objective, state, move)
         width, sharpens, at_last = _next_width(objective, state, predicted)
-        trial = state.theta + (1.0 if sharpens else state.shortening) * move
+        trial = state.theta + (1.0 if sharpens else state.length) * move
         new = (objective.with_loss(smoothing=width) if state.width else objective).evaluate(trial, "hessian")
         finite = new.is_finite and np.isfinite(new.curvature).all()
         if not (finite and (sharpens or self._lowers(objective, state, trial, new))):
             return _shorter(state, move, new if finite else None)
         matters = np.abs(move).max() > _SHORT * np.abs(trial).max() and predicted > objective.noise(state.value)
-        damping = state.damping / 16 if state.damping > 1e-6 * np.diagonal(new.curvature).max() else 0.0
+        damping = state.damping / (1 if state.searching else 8)
+        damping = damping if damping > 1e-6 * np.diagonal(new.curvature).max() else 0.0
         return state._replace(
             theta=trial, value=new.value, gradient=new.gradient, hessian=new.curvature, damping=damping,
-            shortening=min(8 * state.shortening, 1.0), width=width, sharpening=sharpens or not at_last,
+            length=_next_length(state, move, new), width=width, sharpening=sharpens or not at_last,
             moving=bool(matters), rejections=0, updates=state.updates + 1,
         )  # fmt: skip
 
@@ -117,12 +121,22 @@ class Newton(Solver):
         return abs(actual) <= objective.noise(state.value) and calmer
 
 
+def _next_length(state, move, new):
+    """Return the length to try after a step that helped: beyond 1 where the objective still falls as steeply.
+
+    Far from the minimum of a loss that grows linearly the little curvature there is says nothing about the way.
+    """
+    still_steep = float(new.gradient @ move) < 0.5 * float(state.gradient @ move)
+    longer = state.length >= 1.0 and state.damping <= 0 and still_steep
+    return 4.0 * state.length if longer else min(8.0 * state.length, 1.0)
+
+
 def _more_damped(state):
     """Return the state with a model that is damped more: at first such that a step is about as long as theta."""
     size = np.abs(state.theta).max(initial=0.0) + 1.0
     least = max(np.abs(state.gradient).max() / size, 1e-4 * np.abs(np.diagonal(state.hessian)).max())
     return state._replace(
-        shortening=1.0, damping=max(16 * state.damping, least), moving=False, rejections=state.rejections + 1,
+        length=1.0, damping=max(8 * state.damping, least), moving=False, rejections=state.rejections + 1,
         updates=state.updates + 1,
     )  # fmt: skip
 
@@ -132,11 +146,12 @@ def _shorter(state, move, new):
     slope = float(state.gradient @ move)
     there = np.nan if new is None else float(new.gradient @ move)
     secant = slope / min(slope - there, -1e-300) if there > slope else 0.1
-    shortening = float(np.clip(secant, 0.02, 0.5)) * state.shortening
-    if state.damping > 0 or shortening < _SHORTEST:
+    length = float(np.clip(secant, 0.02, 0.5)) * state.length
+    uphill = -slope < _DOWNHILL * np.linalg.norm(state.gradient) * np.linalg.norm(move)
+    if state.damping > 0 or uphill or length < _SHORTEST:
         return _more_damped(state)
     return state._replace(
-        shortening=shortening, moving=False, rejections=state.rejections + 1, updates=state.updates + 1
+        length=length, moving=False, rejections=state.rejections + 1, updates=state.updates + 1
     )
 
 

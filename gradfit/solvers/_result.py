@@ -118,10 +118,11 @@ SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "f
 
 @dataclass
 class SolveResult:
-    """Where a minimization ended: in the solver's own (standardized) coordinates and, where `solve` adds it, the user's.
+    """Where a minimization ended.
 
-    `theta` holds the parameters, `gradient` the smooth part's gradient there, `optimizer_state` what a
-    later descent may go on from, and `facts` the values that the status message needs.
+    `theta` holds the parameters in the solver's own (standardized) coordinates, `gradient` the smooth part's gradient
+    there, `optimizer_state` what a later descent may go on from, and `facts` the values that the status message needs.
+    `solve` adds coefficients (outputs, p), intercepts, gradient and paths in the user's units.
     """
 
     theta: np.ndarray

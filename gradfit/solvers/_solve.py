@@ -25,8 +25,9 @@ _ENDS_ALL = ("interrupted", "nonfinite")
 class Options(NamedTuple):
     """What a user asks of a solution.
 
-    `start` is (coef (outputs of all targets, p), intercept) in the user's units, or None; `optimizer_states` hold
-    for each target what an earlier descent left; `scaling` is that of earlier rows, to be kept; `progress` makes the report of a stage, or is None.
+    `start` is (coef (outputs of all targets, p), intercept) in the user's units, or None; `progress` makes the report
+    of a stage, or is None; `optimizer_states` hold for each target what an earlier descent left; `scaling` is that of
+    earlier rows, to be kept.
     """
 
     solver: Any = "auto"
@@ -123,9 +124,10 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
     if monitor is not None:
         monitor(theta)
     done, used = None, 0
-    for stage in stages(solver, objective, options.tol, random_state, is_cold):
+    plan = stages(solver, objective, options.tol, random_state, is_cold)
+    for stage in plan:
         budget = (options.max_iter or stage.solver.default_max_iter) - (used if options.max_iter else 0)
-        if budget <= 0 and not stage.is_final:
+        if budget <= 0 and stage is not plan[-1]:
             continue
         start = Start(
             theta, stage.curvature(theta), int(random_state.randint(2**31)),
@@ -136,6 +138,8 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
             scale=stage.objective.slope_scale(baseline), record=options.record,
             report=None if options.progress is None else options.progress(stage), monitor=monitor,
         )  # fmt: skip
+        if budget <= 0 and done is not None:  # only evaluated
+            result.n_iter, result.loss_curve, result.path = 0, [], []
         theta, used = result.theta, used + result.n_iter
         if stage.is_final:
             done = result if done is None else result.after(done)

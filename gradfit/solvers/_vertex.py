@@ -16,6 +16,7 @@ from scipy.optimize import linprog, lsq_linear
 _CANDIDATES = 3  # for each parameter
 _REACH = 1e-10  # within which a residual is none, in units in which the target varies by 1
 _SLACK = 1e-9  # of the subgradient, relative to the slopes
+_ENDS = ("converged", "precision_limit", "stalled")
 _MOST = 500  # parameters for which a linear program over the candidates is quick
 
 
@@ -40,7 +41,7 @@ class Kinks(NamedTuple):
 def on_vertex(objective, result):
     """Return the result moved onto the vertex beside it, with the subgradient there, where one can be certified."""
     usable = objective.loss.piecewise_linear and objective.l2 is None and not objective.is_endless
-    if not usable or not result.converged or objective.is_wide or objective.size > _MOST:
+    if not usable or result.status not in _ENDS or objective.is_wide or objective.size > _MOST:
         return result
     *_, kinks = _scan(objective, result.theta, 0.0)
     for choose in (_nearest, _by_linear_program):
