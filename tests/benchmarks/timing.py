@@ -157,13 +157,13 @@ def _met(condition) -> str:
 def lines_of(result) -> list[str]:
     """Return a table of the result, a line each."""
     heads = ["first", "2", "3", "4", "5", "five", "later", *(f"x {span}" for span in SPANS)]
-    lines = [f"  {'seconds':28}" + "".join(f"{head:>9}" for head in heads) + f"  {result['measure']}"]
+    lines = [f"  {'seconds':28}" + "".join(f"{head:>10}" for head in heads) + f"  {result['measure']}"]
     for name, row in result["contestants"].items():
         if "skipped" in row:
             lines.append(f"  {name:28} skipped: {row['skipped']}")
             continue
-        cells = [f"{seconds:.4g}" for seconds in row["fits"]] + [""] * (5 - len(row["fits"]))
-        cells += [f"{row['five']:.4g}", f"{row['later']:.4g}"]
-        cells += [f"{ratio:.2f}" if name != OURS else "" for ratio in row.get("ratios", [0.0] * 3)]
-        lines.append(f"  {name:28}" + "".join(f"{cell:>9}" for cell in cells) + f"  {row['quality']:.1e}")
+        numbers = [*row["fits"], *[None] * (5 - len(row["fits"])), row["five"], row["later"]]
+        numbers += row["ratios"] if name != OURS and "ratios" in row else [None] * 3
+        cells = "".join(f"{'' if number is None else f'{number:.3g}':>10}" for number in numbers)
+        lines.append(f"  {name:28}{cells}  {row['quality']:.1e}")
     return lines + [f"  {verdict}" for verdict in result["verdicts"]]
