@@ -63,7 +63,6 @@ EVERY_SOLVER = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # data of few rows, random labels
 CHECKS = parametrize_with_checks(CONFIGURATIONS)
 
 
@@ -72,6 +71,7 @@ def without_address(value):
     return re.sub("at0x[0-9a-f]+", "", CHECKS.kwargs["ids"](value))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # data of few rows, random labels
 @pytest.mark.parametrize(*CHECKS.args, ids=without_address)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
