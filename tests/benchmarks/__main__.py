@@ -20,7 +20,7 @@ def main() -> None:
     results = {"machine": machine(), "cases": {}}
     if options.start:
         results = json.loads(options.start.read_text())
-    print(results["machine"])
+    print(results["machine"], f"data: {options.variation}, turns: {options.turns}", sep="\n")
     for name in options.only or ([] if options.start else [*CASES, *REPORTS]):
         if name in REPORTS:
             print(f"\n{name}: {REPORTS[name].__doc__}")

@@ -26,7 +26,7 @@ def _headlines(results):
 
 def _table_rows(result):
     for name, row in result["contestants"].items():
-        if "skipped" in row:
+        if "skipped" in row or name.startswith("gradfit at"):
             continue
         cells = [_short(row[span]) for span in ("first", "five", "later")]
         if name == OURS:
@@ -47,18 +47,17 @@ def draw(results, folder) -> list[Path]:
     from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {"benchmarks": ("cases", _ratios, (9, 11)), "growth": ("growth", _growth, (6, 4.5))}
     written = []
-    for name, (key, draw_on, size) in pictures.items():
-        if results.get(key):
-            figure = Figure(figsize=size, layout="constrained")
-            draw_on(figure.add_subplot(), results)
+    for name, what, draw_on in (("benchmarks", "cases", _ratios), ("growth", "growth", _growth)):
+        if results.get(what):
+            figure = Figure(layout="constrained")
+            draw_on(figure, results)
             written.append(folder / f"{name}.png")
             figure.savefig(written[-1], dpi=120)
     return written
 
 
-def _ratios(axes, results):
+def _ratios(figure, results):
     """Two bars for each peer of each headline case."""
     bars = {
         f"{result['title']}: {name}": row["ratios"]
@@ -66,18 +65,21 @@ def _ratios(axes, results):
         for name, row in reversed(result["contestants"].items())
         if name != OURS and "ratios" in row
     }
-    places = np.arange(len(bars))
+    figure.set_size_inches(9, 1.2 + 0.24 * len(bars))
+    axes, places = figure.add_subplot(), np.arange(len(bars))
     for k, label, shift, color in ((1, "first five fits", 0.2, "tab:orange"), (2, "later fits", -0.2, "tab:blue")):
         lengths = [ratios[k] - 1 for ratios in bars.values()]
         axes.barh(places + shift, lengths, height=0.4, left=1, color=color, label=label)
     axes.set(xscale="log", xlabel="time of the peer / time of gradfit", ylim=(-0.6, len(bars) - 0.4))
+    axes.xaxis.set_major_formatter("{x:g}x")
     axes.set_yticks(places, list(bars), fontsize=7)
     axes.axvline(1, color="black", linewidth=1)
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper right", ncols=2)
 
 
-def _growth(axes, results):
+def _growth(figure, results):
+    axes = figure.add_subplot()
     for name, row in results["growth"].items():
         if "skipped" not in row:
             axes.loglog(row["sizes"], row["seconds"], "o-", label=f"{name}: n^{row['exponent']:.2f}")

@@ -106,7 +106,13 @@ def compare(name: str, options) -> dict[str, Any]:
     least = min((row["quality"] for row in timed), default=1.0)
     for row in timed if about["relative"] else ():
         row["quality"] = row["quality"] / least - 1
-    result = {"case": name, "title": CASES[name].title, "measure": about["measure"], "contestants": rows}
+    result = {
+        "case": name,
+        "title": CASES[name].title,
+        "measure": about["measure"],
+        "contestants": rows,
+        **ours["variation"],
+    }
     return result | {"verdicts": [] if "skipped" in rows[OURS] else list(_verdicts(rows, about["bars"]))}
 
 
