@@ -12,6 +12,8 @@ from gradfit.estimators import (
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
 from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
 
+__version__ = "0.1.0"
+
 __all__ = [
     "CoefficientPathDisplay",
     "EquationSystem",
@@ -21,6 +23,7 @@ __all__ = [
     "LossCurveDisplay",
     "NonlinearRegression",
     "PolynomialRegression",
+    "__version__",
     "check_gradient",
     "derivative",
     "gradient",

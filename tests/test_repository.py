@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import gradfit
 from gradfit import LinearRegression, LogisticRegression, PolynomialRegression
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,3 +117,21 @@ models[2].predict_proba(x)
 assert not {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code, tmp_path / "fitted.pkl"], cwd=ROOT, check=True)
+
+
+def test_everything_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.match(r"[\w.-]+", requirement)[0] for requirement in project["dependencies"]}
+    nodes = [node for text in MODULES.values() for node in ast.walk(ast.parse(text))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    others = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"gradfit"}
+    installed_by = {"sklearn": "scikit-learn", "keras": "tensorflow"}
+    assert {installed_by.get(name, name) for name in others} <= declared
+
+
+def test_the_version_stands_in_one_place():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in pyproject["project"]["dynamic"]
+    assert pyproject["tool"]["hatch"]["version"]["path"] == "gradfit/__init__.py"
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.?\w+)?", gradfit.__version__)

@@ -54,7 +54,8 @@ def resolve_device(device: str) -> str:
     if wanted not in [d.name for d in found]:
         raise ValueError(
             f"device={device!r} is not available: TensorFlow lists {', '.join(d.name for d in found)}. Use "
-            "device='auto', or install TensorFlow with GPU support (pip install gradfit[gpu]) and check the driver."
+            "device='auto', or install TensorFlow with GPU support (in a checkout of gradfit: "
+            'pip install ".[gpu]") and check the driver.'
         )
     return wanted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -20,12 +20,12 @@ class _Lazy:
 
 def _tensorflow():
     """Import TensorFlow, quietly if nobody has asked for its messages; say in one sentence that it is missing."""
-    if "tensorflow" in sys.modules or _LEVEL in os.environ:
-        return importlib.import_module("tensorflow")
+    unasked = "tensorflow" not in sys.modules and _LEVEL not in os.environ
     try:
-        with _quiet():
+        with _quiet() if unasked else nullcontext():
             module = importlib.import_module("tensorflow")
-            module.config.list_physical_devices()  # a driver that is missing is an error message of its own
+            if unasked:
+                module.config.list_physical_devices()  # a driver that is missing is an error message of its own
             return module
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
@@ -42,16 +42,22 @@ def _quiet():
 
     What they write before their logging is set up obeys no setting, so the file descriptor itself is turned away.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        kept = None
     os.environ[_LEVEL] = "3"
     try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        if kept is not None:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        if kept is not None:
+            os.dup2(kept, 2)
+            os.close(kept)
         del os.environ[_LEVEL]
 
 

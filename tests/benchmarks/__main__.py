@@ -1,99 +1,79 @@
-"""Run the cases: each in a process of its own, so that its first fit is the first one."""
-
-from __future__ import annotations
+"""Ask for cases and reports, print them, keep them, draw them."""
 
 import argparse
 import json
 import os
 import platform
-import subprocess
-import sys
-import tempfile
-import warnings
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
+import tests.benchmarks as about
+from tests.benchmarks import batches, classifications, growth, memory, regressions, report  # noqa: F401
+from tests.benchmarks.timing import CASES, ask, compare, lines_of
 
-from tests.benchmarks import batches, classifications, growth, memory, plots, regressions, small
-from tests.benchmarks.timing import ROUNDS, compare, lines_of
-
-CASES = regressions.CASES | classifications.CASES | small.CASES | batches.CASES
-REPORTS = ("first_fits", "memory", "growth")
+REPORTS = {"memory": memory, "growth": growth}
 
 
 def main() -> None:
-    """Print the machine and run what is asked for."""
-    parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, two rounds")
-    parser.add_argument("--only", metavar="NAME", action="append", choices=[*CASES, *REPORTS], help="may be repeated")
-    parser.add_argument("--json", metavar="FILE", help="write all figures there")
-    parser.add_argument("--plot", metavar="DIR", help="draw the pictures there")
-    options = parser.parse_args()
-    names = options.only or [*CASES, *REPORTS]
-    results = {"machine": machine(), "cases": []}
-    if len(names) == 1:
-        run(names[0], options.quick, results)
-    else:
-        print(results["machine"], flush=True)
-        for name in names:
-            _run_apart(name, options.quick, results)
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1))
+    """Run what is asked for."""
+    options = parsed()
+    results = {"machine": machine(), "cases": {}}
+    if options.start:
+        results = json.loads(options.start.read_text())
+    print(results["machine"], f"data: {options.variation}, turns: {options.turns}", sep="\n")
+    for name in options.only or ([] if options.start else [*CASES, *REPORTS]):
+        if name in REPORTS:
+            print(f"\n{name}: {REPORTS[name].__doc__}")
+            found = results.setdefault(name, {})
+            for what in REPORTS[name].TASKS:
+                found[what] = ask({"do": name, "name": what, "variation": options.variation})
+                told = found[what].get("skipped") or REPORTS[name].told(found[what])
+                print(f"  {what:30} {told}", flush=True)
+        else:
+            results["cases"][name] = compare(name, options)
+            print(f"\n{name}: {CASES[name].title}", *lines_of(results["cases"][name]), sep="\n", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1))
     if options.plot:
-        print(*plots.draw(results, options.plot), sep="\n")
+        print(*report.draw(results, options.plot), sep="\n")
+    if options.markdown:
+        report.write_table(results, options.markdown)
+
+
+def parsed() -> argparse.Namespace:
+    """Return the options of the command line."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", description=about.__doc__, formatter_class=form)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="a tenth of the rows, one turn")
+    add("--only", metavar="NAME", action="append", choices=[*CASES, *REPORTS], help="may be repeated")
+    add("--turns", metavar="N", type=int, help="processes of each contestant (default: 3)")
+    add("--seed", metavar="N", type=int, default=0, help="of the data")
+    add("--correlation", metavar="R", type=float, help="logistic cases: of each column with the one before")
+    add("--scaled", action="store_true", default=None, help="logistic cases: all columns in one unit")
+    add("--unscaled", action="store_false", dest="scaled", help="logistic cases: each column in a unit of its own")
+    add("--against", metavar="DIR", type=Path, help="another checkout of gradfit, as a peer")
+    add("--no-peers", action="store_true", help="leave out the other libraries")
+    add("--json", metavar="FILE", type=Path, help="write all figures there")
+    add("--from", metavar="FILE", type=Path, dest="start", help="figures of an earlier --json to start from")
+    add("--plot", metavar="DIR", type=Path, help="draw the pictures there")
+    add("--markdown", metavar="FILE", type=Path, help="write the table there, between its markers if it has them")
+    options = parser.parse_args()
+    options.turns = options.turns or (1 if options.quick else 3)
+    options.against = options.against and options.against.resolve()
+    options.variation = {
+        "seed": options.seed,
+        "scale": 0.1 if options.quick else 1.0,
+        "correlation": options.correlation,
+        "scaled": options.scaled,
+    }
+    return options
 
 
 def machine() -> str:
     """Return processor, cores and versions."""
-    from importlib.metadata import version
-
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "scikit-learn", "numpy", "scipy"))
     return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, {packages}"
-
-
-def run(name: str, quick: bool, results: dict) -> None:
-    """Run one case or report in this process, print it and add it to the results."""
-    warnings.simplefilter("ignore")  # scikit-learn stops at its iteration limit in some cases; the quality shows it
-    scale, rounds = (0.1, 2) if quick else (1.0, ROUNDS)
-    rng = np.random.default_rng(0)
-    if name in CASES:
-        import tensorflow as tf
-
-        tf.constant(0.0)  # the first fit is timed without the import
-        case = CASES[name]
-        result = compare(name, case(rng, scale), np.random.default_rng(), rounds)
-        print(f"\n{name}: {case.__doc__}", *lines_of(result), sep="\n", flush=True)
-        results["cases"].append(result)
-    elif name == "first_fits":
-        results[name] = small.first_fits(rounds)
-        lines = (f"  {estimator:22} {seconds:7.3f} s" for estimator, seconds in results[name].items())
-        print("\nfirst_fits: the first fit of a process that has imported TensorFlow, 100 x 5.", *lines, sep="\n")
-    elif name == "memory":
-        results[name] = memory.all_measurements(scale)
-        lines = (
-            f"  {what:26} input {row['input'] / 1e6:7.0f} MB, peak above it {row['peak'] / 1e6:7.0f} MB = "
-            f"{row['ratio']:.2f} x input, {row['seconds']:.2f} s"
-            for what, row in results[name].items()
-        )
-        print("\nmemory: peak memory of a fit, above what the process held before.", *lines, sep="\n")
-    else:
-        results[name] = growth.grow(rng, scale)
-        lines = (
-            f"  {what:26} n = {row['sizes']}: {', '.join(f'{s:.4f}' for s in row['seconds'])} s, "
-            f"n^{row['exponent']:.2f} (last step n^{row['last_exponent']:.2f})"
-            for what, row in results[name].items()
-        )
-        print("\ngrowth: seconds of later fits.", *lines, sep="\n")
-
-
-def _run_apart(name, quick, results) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        found = Path(folder) / "found.json"
-        command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks", "--only", name, "--json", str(found)]
-        subprocess.run(command + ["--quick"] * quick, check=True)
-        part = json.loads(found.read_text())
-    results["cases"] += part.pop("cases")
-    results.update({key: value for key, value in part.items() if key in REPORTS})
 
 
 if __name__ == "__main__":

@@ -1,104 +1,108 @@
-"""Curves and equation systems, one and ten thousand, against loops over SciPy and lmfit."""
+"""Small problems, one and ten thousand: every estimator on 100 x 5, curves, equation systems."""
 
-from __future__ import annotations
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 from scipy.optimize import curve_fit, root
+from sklearn import linear_model
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
 
-from gradfit import EquationSystem, NonlinearRegression
-from tests.benchmarks.timing import Case
+from gradfit import EquationSystem, LinearRegression, LogisticRegression, NonlinearRegression, PolynomialRegression
+from tests.benchmarks.data import TIMES, decay, decays
+from tests.benchmarks.timing import OURS, Case, case
 
-N_MEMBERS = 10_000
-TIMES = np.linspace(0, 4, 20)
-
-
-def decay(x, a, tau, c):
-    """A decay in NumPy, for SciPy."""
-    return a * np.exp(-x / tau) + c
-
-
-def decays(rng, n_curves):
-    """Return noisy decays, one a column."""
-    a, tau, c = rng.uniform([1, 0.5, 0], [5, 3, 1], (n_curves, 3)).T
-    return decay(TIMES[:, None], a, tau, c) + 0.01 * rng.standard_normal((len(TIMES), n_curves))
+_MONOMIALS = make_pipeline(PolynomialFeatures(2, include_bias=False), linear_model.LinearRegression())
+_FORMULA = "a * x0 + b * x1 + c * x2 + d * x3 + f * x4 + g"
 
 
-def curves_of(rng, n_curves):
-    """Return the case of some decays of 20 points, 3 parameters."""
-    Y = decays(rng, n_curves)
-    ours = NonlinearRegression("a * exp(-x / tau) + c", p0=[1, 1, 1])
+def _small(variation, model, peer, most_seconds):
+    X = variation.rng.standard_normal((100, 5))
+    y = X @ [1.0, -2.0, 0.5, 0.0, 3.0] + 0.1 * variation.rng.standard_normal(100)
+    y = (y > 0).astype(int) if isinstance(model, LogisticRegression) else y
+    fits, bars = {OURS: model} | ({"scikit-learn": peer} if peer else {}), {OURS: (None, None, most_seconds)}
+    return Case(X, y, fits, lambda X, y, model: 1 - model.score(X, y), "1 - score", bars)
 
-    def loop():
-        return np.array([curve_fit(decay, TIMES, y, p0=[1, 1, 1])[0] for y in Y.T])
 
-    def lmfit():
+for _model, *_more in (
+    (LinearRegression(), linear_model.LinearRegression(), 0.002),
+    (PolynomialRegression(), _MONOMIALS, 0.003),
+    (LogisticRegression(), linear_model.LogisticRegression(), 0.0035),
+    (NonlinearRegression(_FORMULA, p0=[1.0] * 6), None, None),
+):
+    _name = type(_model).__name__
+    _build = partial(_small, model=_model, peer=_more[0], most_seconds=_more[1])
+    case(f"{_name}, 100 x 5", _name == "LogisticRegression", f"small_{_name}")(_build)
+
+
+def _curves(variation, n_curves):
+    Y = decays(variation.rng, n_curves)
+
+    def ours(x, Y):
+        model = NonlinearRegression("a * exp(-x / tau) + c", p0=[1, 1, 1])
+        return np.atleast_2d(model.fit(x[:, None], Y if n_curves > 1 else Y[:, 0]).coef_)
+
+    def loop(x, Y):
+        return np.array([curve_fit(decay, x, y, p0=[1, 1, 1])[0] for y in Y.T])
+
+    def lmfit(x, Y):
         from lmfit import Model
 
-        model, found = Model(decay), []
-        for y in Y.T:
-            best = model.fit(y, x=TIMES, a=1, tau=1, c=1).best_values
-            found.append([best[name] for name in ("a", "tau", "c")])
-        return np.array(found)
+        best = Model(decay).fit(Y[:, 0], x=x, a=1, tau=1, c=1).best_values
+        return np.array([[best[name] for name in ("a", "tau", "c")]])
 
-    def fit():
-        return np.atleast_2d(ours.fit(TIMES[:, None], Y if n_curves > 1 else Y[:, 0]).coef_)
+    def sum_of_squares(x, Y, coef):
+        return ((decay(x[:, None], *coef.T) - Y) ** 2).sum()
 
-    answer = loop()
-    return Case(
-        fit,
-        {"curve_fit loop": loop} | ({"lmfit": lmfit} if n_curves == 1 else {}),
-        lambda coef: np.median(np.abs(coef / answer - 1)),
-        "median relative distance from curve_fit's estimates",
-        {"curve_fit loop": 30.0} if n_curves == N_MEMBERS else {},
-    )
+    fits = {OURS: ours} | ({"curve_fit loop": loop} if n_curves > 1 else {"curve_fit": loop, "lmfit": lmfit})
+    measure, bars = "sum of squares over the least one, less 1", {"curve_fit loop": (None, None, 15)}
+    return Case(TIMES, Y, fits, sum_of_squares, measure, bars, relative=True)
 
 
-def one_curve(rng, scale):
-    """One decay of 20 points, 3 parameters."""
-    return curves_of(rng, 1)
+@case("one decay curve of 20 points", headline=True)
+def one_curve(variation):
+    return _curves(variation, 1)
 
 
-def curves(rng, scale):
-    """10,000 decays of 20 points, 3 parameters."""
-    return curves_of(rng, int(N_MEMBERS * scale))
+@case("10,000 decay curves of 20 points", headline=True)
+def curves(variation):
+    return _curves(variation, variation.rows(10_000))
 
 
-def systems_of(ours, rows, residuals, x0):
-    """Return the case of one system per row."""
+def _systems(ours, rows, residuals, x0):
+    def loop(rows, _):
+        return SimpleNamespace(solution_=np.array([root(residuals, x0, args=(row,)).x for row in rows]))
 
-    def loop():
-        return np.array([root(residuals, x0, args=(row,)).x for row in rows])
+    def largest_residual(rows, _, found):
+        pairs = zip(found.solution_, rows, strict=True)
+        return max(np.abs(residuals(solution, row)).max() for solution, row in pairs)
 
-    def largest_residual(x):
-        return max(np.abs(residuals(one, row)).max() for one, row in zip(x, rows, strict=True))
-
-    bars = {"root loop": 15.0} if len(rows) == N_MEMBERS else {}
-    return Case(lambda: ours.fit(rows).solution_, {"root loop": loop}, largest_residual, "largest residual", bars)
+    fits = {OURS: lambda rows, _: ours.fit(rows), "root" if len(rows) == 1 else "root loop": loop}
+    return Case(rows, None, fits, largest_residual, "largest residual", {"root loop": (None, None, 15)})
 
 
-def circles(rng, n_systems):
-    """Return the case of some pairs of circles, 2 unknowns."""
-    equations = ["x**2 + y**2 = r**2", "(x - d)**2 + y**2 = s**2"]
-
+def _circles(variation, n_systems):
     def residuals(v, p):
         return [v[0] ** 2 + v[1] ** 2 - p[0] ** 2, (v[0] - p[1]) ** 2 + v[1] ** 2 - p[2] ** 2]
 
+    equations = ["x**2 + y**2 = r**2", "(x - d)**2 + y**2 = s**2"]
     ours = EquationSystem(equations, parameters=["r", "d", "s"], x0=[1.0, 1.0])
-    return systems_of(ours, rng.uniform(2, 3, (n_systems, 3)), residuals, [1.0, 1.0])
+    return _systems(ours, variation.rng.uniform(2, 3, (n_systems, 3)), residuals, [1.0, 1.0])
 
 
-def one_system(rng, scale):
-    """One pair of circles."""
-    return circles(rng, 1)
+@case("one pair of circles, 2 unknowns")
+def one_system(variation):
+    return _circles(variation, 1)
 
 
-def two_unknowns(rng, scale):
-    """10,000 pairs of circles, 2 unknowns, diagnostics included."""
-    return circles(rng, int(N_MEMBERS * scale))
+@case("10,000 pairs of circles, 2 unknowns", headline=True)
+def two_unknowns(variation):
+    return _circles(variation, variation.rows(10_000))
 
 
-def six_unknowns(rng, scale):
-    """10,000 Broyden tridiagonal systems, 6 unknowns, diagnostics included."""
+@case("10,000 Broyden systems, 6 unknowns", headline=True)
+def six_unknowns(variation):
     names = "uvwxyz"
     left, right = ["0", *names[:-1]], [*names[1:], "0"]
     equations = [
@@ -110,7 +114,5 @@ def six_unknowns(rng, scale):
         return [(3 - 2 * v[i]) * v[i] - before[i] - 2 * after[i] + q[i] for i in range(6)]
 
     ours = EquationSystem(equations, parameters=[f"q{i}" for i in range(6)], x0=[-1.0] * 6)
-    return systems_of(ours, rng.uniform(0.5, 1.5, (int(N_MEMBERS * scale), 6)), residuals, [-1.0] * 6)
-
-
-CASES = {case.__name__: case for case in (one_curve, curves, one_system, two_unknowns, six_unknowns)}
+    rows = variation.rng.uniform(0.5, 1.5, (variation.rows(10_000), 6))
+    return _systems(ours, rows, residuals, [-1.0] * 6)

@@ -1,139 +1,114 @@
-"""Cases of classes: binary, ten classes, L1, sparse text-like features, a grid search."""
+"""Classes: two, ten, L1, sparse text-like columns, breast cancer."""
 
-from __future__ import annotations
+from functools import partial
 
 import numpy as np
-from scipy import sparse
-from scipy.special import expit, log_expit, softmax
-from sklearn import linear_model
+from scipy.special import expit, softmax
 from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression as Peer
 from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import scale
 
 from gradfit import LogisticRegression
-from tests.benchmarks.regressions import correlated
-from tests.benchmarks.timing import Case
+from tests.benchmarks.data import many_classes, sparse_rows, two_classes
+from tests.benchmarks.peers import glum
+from tests.benchmarks.timing import OURS, Case, case
+
+GRADIENT = "largest gradient component"
+
+
+def slope_of(X, y, model):
+    """Return the gradient of the mean log-loss, and its part for the intercepts."""
+    raw = X @ model.coef_.T.astype(np.float64) + model.intercept_
+    error = expit(raw) if raw.shape[1] == 1 else softmax(raw, axis=1)
+    error[np.arange(len(y)), 0 if raw.shape[1] == 1 else y] -= y if raw.shape[1] == 1 else 1
+    return error.T @ X / len(y), error.mean(axis=0)
 
 
 def gradient(X, y, model):
     """Largest component of the gradient of the mean log-loss with the L2 penalty of C=1."""
-    coef = model.coef_.astype(np.float64)
-    raw = X @ coef.T + model.intercept_
-    error = (expit(raw) if raw.shape[1] == 1 else softmax(raw, axis=1)) / X.shape[0]
-    if raw.shape[1] == 1:
-        error[:, 0] -= y / X.shape[0]
-    else:
-        error[np.arange(X.shape[0]), y] -= 1 / X.shape[0]
-    return max(np.abs(error.T @ X + coef / X.shape[0]).max(), np.abs(error.sum(axis=0)).max())
+    slope, intercept = slope_of(X, y, model)
+    return max(np.abs(slope + model.coef_ / len(y)).max(), np.abs(intercept).max())
 
 
-def binary_logistic(rng, scale):
-    """400,000 x 50, float32, correlated features in units of their own."""
-    X, unit = correlated(rng, int(400_000 * scale), 50)
-    y = (rng.random(len(X)) < expit(X @ rng.standard_normal(50) * 0.3 + 0.5)).astype(int)
-    X *= unit
-
-    def glum():
-        from glum import GeneralizedLinearRegressor
-
-        fitted = GeneralizedLinearRegressor(family="binomial", alpha=1 / len(X), gradient_tol=1e-7).fit(X, y)
-        fitted.coef_, fitted.intercept_ = fitted.coef_[None], np.array([fitted.intercept_])
-        return fitted
-
-    return Case(
-        lambda: LogisticRegression().fit(X, y),
-        {
-            "lbfgs": lambda: linear_model.LogisticRegression().fit(X, y),
-            "newton-cholesky": lambda: linear_model.LogisticRegression(solver="newton-cholesky").fit(X, y),
-            "glum": glum,
-        },
-        lambda model: gradient(X, y, model),
-        "largest gradient component",
-        {"lbfgs": 7.5, "newton-cholesky": 2.2},
-    )
+def subgradient(X, y, model, weight):
+    """Largest component of the least subgradient with an L1 penalty of this weight."""
+    slope, intercept = slope_of(X, y, model)
+    at_zero, beside = np.maximum(np.abs(slope) - weight, 0), np.abs(slope + weight * np.sign(model.coef_))
+    return max(np.where(model.coef_ == 0, at_zero, beside).max(), np.abs(intercept).max())
 
 
-def ten_classes(rng, scale):
-    """50,000 x 200, float32, correlated features in units of their own."""
-    X, unit = correlated(rng, int(50_000 * scale), 200)
-    probability = softmax(X @ rng.standard_normal((200, 10)) * 0.2, axis=1)
-    y = (probability.cumsum(axis=1) > rng.random((len(X), 1))).argmax(axis=1)
-    X *= unit
-    return Case(
-        lambda: LogisticRegression().fit(X, y),
-        {"lbfgs": lambda: linear_model.LogisticRegression().fit(X, y)},
-        lambda model: gradient(X, y, model),
-        "largest gradient component",
-        {"lbfgs": 10.0},
-    )
+def _logistic(variation, n_rows, n_features, dtype, bars):
+    X, y = two_classes(variation, n_rows, n_features, dtype)
+    fits = {
+        OURS: LogisticRegression(),
+        "lbfgs, max_iter=1,000": Peer(max_iter=1000),
+        "newton-cholesky": Peer(solver="newton-cholesky"),
+        "glum": partial(glum, family="binomial", alpha=1 / len(y), gradient_tol=1e-7),
+    }
+    return Case(X, y, fits, gradient, GRADIENT, bars)
 
 
-def l1_logistic(rng, scale):
-    """100,000 x 100, float64, L1 penalty, 30 of 100 coefficients nonzero."""
-    X, _ = correlated(rng, int(100_000 * scale), 100, decay=0.5, dtype=np.float64)
-    truth = rng.standard_normal(100) * (rng.random(100) < 0.3)
-    y = (rng.random(len(X)) < expit(X @ truth)).astype(int)
-    C = 100 / len(X)
-
-    def objective(model):
-        raw = (X @ model.coef_[0] + model.intercept_) * (2 * y - 1)
-        return -log_expit(raw).mean() + np.abs(model.coef_).sum() / (C * len(X))
-
-    def peer(**options):
-        return linear_model.LogisticRegression(l1_ratio=1, C=C, **options).fit(X, y)
-
-    least = objective(LogisticRegression(C=C, l1_ratio=1.0, tol=1e-10).fit(X, y))
-    return Case(
-        lambda: LogisticRegression(C=C, l1_ratio=1.0).fit(X, y),
-        {
-            "saga": lambda: peer(solver="saga", tol=1e-5, max_iter=1000),
-            "liblinear": lambda: peer(solver="liblinear", tol=1e-5, intercept_scaling=100.0, max_iter=1000),
-        },
-        lambda model: objective(model) / least - 1,
-        "objective over the least one known, less 1",
-        {"saga": 3.0, "liblinear": 1.0},
-    )
+@case("logistic, 400,000 x 50, float32", headline=True)
+def logistic(variation):
+    bars = {"lbfgs, max_iter=1,000": (2.2, 5, 7.5), "newton-cholesky": (None, 1.3, 2.2)}
+    return _logistic(variation, 400_000, 50, np.float32, bars)
 
 
-def sparse_rows(rng, n_rows, n_features=100_000, n_nonzeros=50):
-    """Return CSR rows with Zipf-like columns, as words have, and labels from a sparse truth."""
-    columns = np.minimum((n_features ** rng.random((n_rows, n_nonzeros))).astype(np.int64), n_features - 1)
-    values = rng.random((n_rows, n_nonzeros))
-    indptr = np.arange(0, n_rows * n_nonzeros + 1, n_nonzeros)
-    X = sparse.csr_matrix((values.ravel(), columns.ravel(), indptr), shape=(n_rows, n_features))
-    X.sum_duplicates()
-    raw = X @ rng.standard_normal(n_features)
-    return X, (rng.random(n_rows) < expit(raw)).astype(int)
+@case("logistic, 40,000 x 30, float64", headline=True)
+def logistic_medium(variation):
+    return _logistic(variation, 40_000, 30, np.float64, {"lbfgs, max_iter=1,000": (None, 3, None)})
 
 
-def sparse_logistic(rng, scale):
-    """20,000 x 100,000 CSR, 50 nonzeros a row."""
-    X, y = sparse_rows(rng, int(20_000 * scale))
-    return Case(
-        lambda: LogisticRegression().fit(X, y),
-        {
-            "lbfgs": lambda: linear_model.LogisticRegression().fit(X, y),
-            "lbfgs, tol=1e-6": lambda: linear_model.LogisticRegression(tol=1e-6, max_iter=1000).fit(X, y),
-        },
-        lambda model: gradient(X, y, model),
-        "largest gradient component",
-        {"lbfgs, tol=1e-6": 1.0},
-    )
+@case("ten classes, 50,000 x 200, float32", headline=True)
+def ten_classes(variation):
+    fits = {OURS: LogisticRegression(), "lbfgs": Peer()}
+    return Case(*many_classes(variation, 50_000, 200, 10), fits, gradient, GRADIENT, {"lbfgs": (None, 6, 10)})
 
 
-def grid_search(rng, scale):
-    """Breast cancer, 10 values of C, 5 folds."""
+@case("L1 logistic, 100,000 x 50, float64", headline=True)
+def l1_logistic(variation):
+    X, y = two_classes(variation, 100_000, 50, np.float64, 1.0, nonzero=0.3, correlation=0.5, scaled=True)
+    options = {"C": 100 / len(y), "l1_ratio": 1.0}
+    fits = {
+        OURS: LogisticRegression(**options),
+        "saga": Peer(**options, solver="saga", tol=1e-5, max_iter=1000),
+        "liblinear": Peer(**options, solver="liblinear", tol=1e-5, max_iter=1000, intercept_scaling=100.0),
+    }
+    measure = "largest subgradient component"
+    return Case(X, y, fits, partial(subgradient, weight=0.01), measure, {"saga": (None, 4, 6)})
+
+
+@case("sparse logistic, 20,000 x 100,000", headline=True)
+def sparse_logistic(variation):
+    fits = {OURS: LogisticRegression(), "lbfgs": Peer(), "lbfgs, tol=1e-6": Peer(tol=1e-6, max_iter=1000)}
+    return Case(*sparse_rows(variation, 20_000), fits, gradient, GRADIENT, {"lbfgs, tol=1e-6": (None, None, 5)})
+
+
+@case("logistic, breast cancer as it comes", headline=True)
+def breast_cancer(variation):
+    peers = {"lbfgs, max_iter=10,000": Peer(max_iter=10_000), "newton-cholesky": Peer(solver="newton-cholesky")}
+    fits, bars = {OURS: LogisticRegression(), **peers}, {OURS: (0.25, None, 0.006)}
+    return Case(*load_breast_cancer(return_X_y=True), fits, gradient, GRADIENT, bars)
+
+
+@case("grid search of 50 fits, breast cancer standardized", headline=True)
+def grid_search(variation):
     X, y = load_breast_cancer(return_X_y=True)
-    grid = {"C": np.logspace(-3, 3, 10)}
-    return Case(
-        lambda: GridSearchCV(LogisticRegression(), grid, cv=5).fit(X, y),
-        {"LogisticRegression": lambda: GridSearchCV(linear_model.LogisticRegression(), grid, cv=5).fit(X, y)},
-        lambda model: 1 - model.best_score_,
-        "one minus the best accuracy",
-        {"LogisticRegression": 1.0},
-    )
+    models = {OURS: LogisticRegression(), "LogisticRegression": Peer()}
+    fits = {name: GridSearchCV(model, {"C": np.logspace(-3, 3, 10)}, cv=5) for name, model in models.items()}
+    bars = {"LogisticRegression": (None, None, 0.8)}
+    return Case(scale(X), y, fits, lambda X, y, search: 1 - search.best_score_, "1 - best accuracy", bars)
 
 
-CASES = {
-    case.__name__: case
-    for case in (binary_logistic, ten_classes, l1_logistic, sparse_logistic, grid_search)
-}  # fmt: skip
+@case("200 logistic fits of 20 shapes")
+def two_hundred_fits(variation):
+    rng = variation.rng
+    shapes = [(50 + 10 * k, 2 + k % 9) for k in range(20)] * 10
+    data = [(rng.standard_normal(shape), rng.integers(0, 2, shape[0])) for shape in shapes]
+
+    def all_with(model, X, y):
+        return 1 - np.mean([model.fit(X, y).score(X, y) for X, y in data])
+
+    fits = {OURS: partial(all_with, LogisticRegression()), "LogisticRegression": partial(all_with, Peer())}
+    return Case(None, None, fits, lambda X, y, error: error, "1 - mean accuracy")

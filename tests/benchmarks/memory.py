@@ -1,28 +1,21 @@
-"""Peak memory of fits, each in a fresh process, above what it held after a small fit had loaded everything."""
+"""Peak memory of a fit in a fresh process, above what it held after a small fit had loaded everything."""
 
-from __future__ import annotations
-
-import json
-import subprocess
-import sys
 import tempfile
 import threading
-import time
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
 from gradfit import LinearRegression, LogisticRegression
-from tests.benchmarks.classifications import sparse_rows
-
-_PAGE = 4096
-_GIGABYTE = 1e9
+from tests.benchmarks.data import sparse_rows
 
 
 def resident() -> float:
     """Bytes of memory that this process holds and shares with no file."""
     _, total, shared = Path("/proc/self/statm").read_text().split()[:3]
-    return (int(total) - int(shared)) * _PAGE
+    return (int(total) - int(shared)) * 4096
 
 
 def peak_above(fit) -> tuple[float, float]:
@@ -36,28 +29,28 @@ def peak_above(fit) -> tuple[float, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    began = time.perf_counter()
+    began = perf_counter()
     fit()
-    seconds = time.perf_counter() - began
+    seconds = perf_counter() - began
     done.set()
     watcher.join()
     return seconds, max(peak, resident()) - before
 
 
-def _dense(rng, dtype, estimator, n_rows=1_000_000):
+def _dense(variation, folder, dtype, estimator):
+    rng, n_rows = variation.rng, variation.rows(1_000_000)
     X = rng.standard_normal((n_rows, 50), dtype=np.float32).astype(dtype, copy=False)
     y = (X[:, 0] + rng.standard_normal(n_rows, dtype=np.float32)).astype(dtype)
-    y = (y > 0).astype(int) if estimator is LogisticRegression else y
-    return estimator, X, y, X.nbytes + y.nbytes
+    return estimator, X, (y > 0).astype(int) if estimator is LogisticRegression else y, X.nbytes + y.nbytes
 
 
-def _sparse(rng):
-    X, y = sparse_rows(rng, 200_000)
+def _sparse(variation, folder, n_rows):
+    X, y = sparse_rows(variation, n_rows)
     return LogisticRegression, X, y, X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
 
 
-def _memory_map(rng, folder, gigabytes, n_features=50):
-    n_rows = int(gigabytes * _GIGABYTE / (4 * n_features))
+def _memory_map(variation, folder, gigabytes, n_features=50):
+    rng, n_rows = variation.rng, variation.rows(gigabytes * 1e9 / (4 * n_features))
     X = np.memmap(Path(folder) / "X", np.float32, "w+", shape=(n_rows, n_features))
     for start in range(0, n_rows, 1_000_000):
         X[start : start + 1_000_000] = rng.standard_normal((min(1_000_000, n_rows - start), n_features), np.float32)
@@ -67,53 +60,48 @@ def _memory_map(rng, folder, gigabytes, n_features=50):
     return LinearRegression, X, y, X.nbytes
 
 
-def _dataset(rng, n_rows):
+def _dataset(variation, folder, n_rows):
     import tensorflow as tf
 
     def batches():
-        source = np.random.default_rng(0)
-        for _ in range(n_rows // 10_000):
-            X = source.standard_normal((10_000, 50), np.float32)
+        for _ in range(variation.rows(n_rows) // 10_000):
+            X = np.random.default_rng(0).standard_normal((10_000, 50), np.float32)
             yield X, X[:, 0]
 
     spec = tf.TensorSpec([None, 50], tf.float32), tf.TensorSpec([None], tf.float32)
-    return LinearRegression, tf.data.Dataset.from_generator(batches, output_signature=spec), None, n_rows * 51 * 4
+    X = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    return LinearRegression, X, None, variation.rows(n_rows) * 51 * 4
 
 
-MEASUREMENTS = {
-    "dense f64, least squares": lambda rng, folder, scale: _dense(rng, np.float64, LinearRegression),
-    "dense f32, least squares": lambda rng, folder, scale: _dense(rng, np.float32, LinearRegression),
-    "dense f64, logistic": lambda rng, folder, scale: _dense(rng, np.float64, LogisticRegression),
-    "dense f32, logistic": lambda rng, folder, scale: _dense(rng, np.float32, LogisticRegression),
-    "CSR, logistic": lambda rng, folder, scale: _sparse(rng),
-    "memory map, 1 GB": lambda rng, folder, scale: _memory_map(rng, folder, 1.0 * scale),
-    "memory map, 4 GB": lambda rng, folder, scale: _memory_map(rng, folder, 4.0 * scale),
-    "tf.data, 0.2 GB": lambda rng, folder, scale: _dataset(rng, int(1_000_000 * scale)),
-    "tf.data, 0.8 GB": lambda rng, folder, scale: _dataset(rng, int(4_000_000 * scale)),
+TASKS = {
+    "dense float64, least squares": partial(_dense, dtype=np.float64, estimator=LinearRegression),
+    "dense float32, least squares": partial(_dense, dtype=np.float32, estimator=LinearRegression),
+    "dense float64, logistic": partial(_dense, dtype=np.float64, estimator=LogisticRegression),
+    "dense float32, logistic": partial(_dense, dtype=np.float32, estimator=LogisticRegression),
+    "CSR 20,000 rows, logistic": partial(_sparse, n_rows=20_000),
+    "CSR 200,000 rows, logistic": partial(_sparse, n_rows=200_000),
+    "memory map, 1 GB": partial(_memory_map, gigabytes=1.0),
+    "memory map, 4 GB": partial(_memory_map, gigabytes=4.0),
+    "tf.data, 0.2 GB": partial(_dataset, n_rows=1_000_000),
+    "tf.data, 0.8 GB": partial(_dataset, n_rows=4_000_000),
 }
 
 
-def measure(name, scale) -> dict[str, float]:
-    """Measure in this process: after a fit of the same kind on few rows."""
-    rng = np.random.default_rng(0)
+def measure(name, variation) -> dict[str, float]:
+    """Measure in this process: after a fit of the same kind on a tenth of the rows, enough for the same stages."""
     with tempfile.TemporaryDirectory() as folder:
-        estimator, X, y, size = MEASUREMENTS[name](rng, folder, scale)
+        estimator, X, y, size = TASKS[name](variation, folder)
         if y is None:
-            estimator().fit(_dataset(rng, 100_000)[1])
+            estimator().fit(X.take(10))
+            seconds, peak = peak_above(lambda: estimator().fit(X))
         else:
-            few = slice(0, 100_000)  # enough for the same stages
+            few = slice(0, X.shape[0] // 10)
             estimator().fit(X[few], y[few])
-        seconds, peak = peak_above(lambda: estimator().fit(X, y))
+            seconds, peak = peak_above(lambda: estimator().fit(X, y))
     return {"seconds": seconds, "input": size, "peak": peak, "ratio": peak / size}
 
 
-def all_measurements(scale) -> dict[str, dict[str, float]]:
-    """Return every measurement, each from a process of its own."""
-    found = {}
-    for name in MEASUREMENTS:
-        code = (
-            f"import json; from tests.benchmarks.memory import measure; print(json.dumps(measure({name!r}, {scale})))"
-        )
-        ran = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-        found[name] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+def told(row) -> str:
+    """Return a line for people."""
+    sizes = f"input {row['input'] / 1e6:7.0f} MB, peak above it {row['peak'] / 1e6:7.0f} MB"
+    return f"{sizes} = {row['ratio']:.2f} x input, {row['seconds']:.2f} s"

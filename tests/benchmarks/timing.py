@@ -1,89 +1,175 @@
-"""Fits side by side: one process, the same data, a random order in every round, the quality beside each time."""
+"""One case: its contestants, what their fits took in processes of their own, and how they compare."""
 
 from __future__ import annotations
 
-import statistics
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
 from typing import Any
 
-ROUNDS = 5
-_TURN = 0.5  # seconds that a contestant gets in a round, for as many fits as go into them
-_MOST_FITS = 20
-_PATIENCE = 15.0  # a contestant whose first fit took longer has one round
+ROOT = Path(__file__).resolve().parents[2]
+OURS = "gradfit"
+SPANS = ("first", "five", "later")
+_PATIENCE = 20.0  # seconds, after which there are no more later fits; a slower first fit stays the only one
 
 
 @dataclass
 class Case:
-    """One comparison: fits that take no arguments, and how good what they return is."""
+    """One comparison: data, what is fitted to them (estimators, or functions of X and y), and how good a fit is."""
 
-    ours: Callable[[], Any]
-    peers: dict[str, Callable[[], Any]]
-    quality: Callable[[Any], float]
+    X: Any
+    y: Any
+    fits: dict[str, Any]
+    quality: Callable[..., float]  # of X, y and what a fit returned
     measure: str
-    bars: dict[str, float] = field(default_factory=dict)  # least ratios to peers
+    bars: dict[str, tuple] = field(default_factory=dict)  # least ratios to a peer, or for gradfit most seconds: SPANS
+    relative: bool = False  # the quality is an objective, told as its distance from the least one of all contestants
 
 
-def compare(name: str, case: Case, rng, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Return the times, ratios and qualities of all contestants whose packages are installed."""
-    contestants = {"gradfit": case.ours, **case.peers}
-    rows: dict[str, dict[str, Any]] = {}
-    for contestant, fit in contestants.items():
-        try:
-            seconds, fitted = _timed(fit)
-        except ModuleNotFoundError as error:
-            rows[contestant] = {"skipped": f"{error.name} is not installed"}
-            continue
-        rows[contestant] = {"first": seconds, "quality": float(case.quality(fitted)), "rounds": []}
-    running = [contestant for contestant in contestants if "rounds" in rows[contestant]]
-    for contestant in running:
-        _settle(contestants[contestant], rows[contestant]["first"])
-    for turn in range(rounds):
-        for contestant in rng.permutation(running):
-            if turn == 0 or rows[contestant]["first"] < _PATIENCE:
-                rows[contestant]["rounds"].append(_median_of_a_turn(contestants[contestant]))
-    for contestant in running:
-        rows[contestant]["later"] = statistics.median(rows[contestant]["rounds"])
-        rows[contestant]["ratio"] = rows[contestant]["later"] / rows["gradfit"]["later"]
-        rows[contestant]["bar"] = case.bars.get(contestant)
-    return {"case": name, "measure": case.measure, "contestants": rows}
+@dataclass
+class Entry:
+    """A case that is not built yet; `headline` ones are in the README."""
+
+    title: str
+    build: Callable[..., Case]
+    headline: bool
 
 
-def _settle(fit, first) -> None:
-    """Fit until whatever is compiled at a repetition has been compiled."""
-    began = time.perf_counter()
-    for _ in range(_MOST_FITS if first < _PATIENCE / 5 else 0):
-        fit()
-        if time.perf_counter() - began > _PATIENCE / 3:
-            return
+CASES: dict[str, Entry] = {}
 
 
-def _median_of_a_turn(fit) -> float:
+def case(title: str, headline: bool = False, name: str | None = None):
+    """Register a function that builds a case from a `Variation`."""
+
+    def register(build):
+        CASES[name or build.__name__] = Entry(title, build, headline)
+        return build
+
+    return register
+
+
+def time_fits(case: Case, contestant: str, quick: bool) -> dict[str, Any]:
+    """Return what the fits of one contestant took, in a process that has done nothing but import and build the data."""
+    fit = getattr(case.fits[contestant], "fit", case.fits[contestant])
+    least, most, seconds = (3, 20, 0.2) if quick else (10, 200, 2.0)  # of later fits
     taken: list[float] = []
-    while len(taken) < _MOST_FITS and sum(taken) < _TURN:
-        taken.append(_timed(fit)[0])
-    return statistics.median(taken)
+    while True:
+        began = time.perf_counter()
+        try:
+            fitted = fit(case.X, case.y)
+        except ModuleNotFoundError as error:
+            return {"skipped": f"{error.name} is not installed"}
+        taken.append(time.perf_counter() - began)
+        n_later = len(taken) - 5
+        if sum(taken) > _PATIENCE and (n_later == -4 or n_later >= 0):
+            break
+        if n_later >= least and (sum(taken[5:]) > seconds or n_later >= most):
+            break
+    about = {"fits": list(case.fits), "bars": case.bars, "measure": case.measure, "relative": case.relative}
+    return {"about": about, "seconds": taken, "quality": float(case.quality(case.X, case.y, fitted))}
 
 
-def _timed(fit):
-    began = time.perf_counter()
-    fitted = fit()
-    return time.perf_counter() - began, fitted
+def ask(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of a fresh process; see `tests/benchmarks/worker.py`."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.worker", json.dumps(task)]
+    ran = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    if ran.returncode:
+        return {"skipped": (ran.stderr.strip() or f"exit status {ran.returncode}").splitlines()[-1]}
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def compare(name: str, options) -> dict[str, Any]:
+    """Let the contestants of a case take turns, each turn in a fresh process, and return how they did."""
+    ours = {"do": "case", "name": name, "quick": options.quick, "variation": options.variation, "contestant": OURS}
+    runs = {OURS: [ask(ours)]}
+    about = runs[OURS][0].get("about", {"fits": [OURS], "bars": {}, "measure": "", "relative": False})
+    tasks = {OURS: ours}
+    if options.against:
+        tasks[f"gradfit at {options.against.name}"] = ours | {"source": str(options.against)}
+    if not options.no_peers:
+        tasks |= {peer: ours | {"contestant": peer} for peer in about["fits"][1:]}
+    for turn in range(options.turns):
+        for contestant in list(tasks)[:: -1 if turn % 2 else 1]:
+            so_far = runs.setdefault(contestant, [])
+            if len(so_far) == turn and not any(map(_is_decided, so_far)):
+                so_far.append(ask(tasks[contestant]))
+    rows = {contestant: _summary(runs[contestant]) for contestant in tasks}
+    timed = [row for row in rows.values() if "skipped" not in row]
+    for row in timed if "skipped" not in rows[OURS] else ():
+        row["ratios"] = [row[span] / rows[OURS][span] for span in SPANS]
+    least = min((row["quality"] for row in timed), default=1.0)
+    for row in timed if about["relative"] else ():
+        row["quality"] = row["quality"] / least - 1
+    result = {
+        "case": name,
+        "title": CASES[name].title,
+        "measure": about["measure"],
+        "contestants": rows,
+        **ours["variation"],
+    }
+    return result | {"verdicts": [] if "skipped" in rows[OURS] else list(_verdicts(rows, about["bars"]))}
+
+
+def _is_decided(run) -> bool:
+    """Whether another turn would only cost time."""
+    return "skipped" in run or len(run["seconds"]) == 1 or sum(run["seconds"][:5]) > 2 * _PATIENCE
+
+
+def _summary(runs) -> dict[str, Any]:
+    if "skipped" in runs[-1]:
+        return runs[-1]
+    seconds = [run["seconds"] for run in runs]
+    return {
+        "fits": [median(each) for each in zip(*(taken[:5] for taken in seconds), strict=False)],
+        "first": median(taken[0] for taken in seconds),
+        "five": median(sum(taken[:5]) if len(taken) > 1 else 5 * taken[0] for taken in seconds),
+        "later": median(median(taken[5:] or taken) for taken in seconds),
+        "fastest": min(min(taken[5:] or taken) for taken in seconds),
+        # What was slow in one process only was the machine.
+        "slowest": min(max(taken[1:] or taken) for taken in seconds),
+        "quality": median(run["quality"] for run in runs),
+    }
+
+
+def _verdicts(rows, bars):
+    """Say of every bar of the case, and of the evenness that all cases owe, whether it is met."""
+    ours = rows[OURS]
+    for name, of_name in bars.items():
+        for span, bar in zip(SPANS, of_name, strict=True):
+            if bar is None or "ratios" not in rows.get(name, {}):
+                continue
+            ratio = rows[name][span] / ours[span]
+            if name == OURS:
+                yield f"{_met(ours[span] <= bar)}: {span} {ours[span]:.4g} s, at most {bar:g} s"
+            else:
+                yield f"{_met(ratio >= bar)}: {span} {ratio:.2f}x {name}, at least {bar:g}x"
+    limit = 1.5 * ours["fastest"] + 0.05
+    verdict = (
+        f"{_met(ours['slowest'] <= limit)}: slowest after the first {ours['slowest']:.4g} s, at most {limit:.4g} s"
+    )
+    yield f"{verdict}; the first is {ours['first'] / ours['later']:.1f} later ones"
+
+
+def _met(condition) -> str:
+    return "met" if condition else "MISSED"
 
 
 def lines_of(result) -> list[str]:
     """Return a table of the result, a line each."""
-    lines = [f"  {'':22} {'first':>9} {'later':>10}   {'(rounds)':22} {'ratio':>7} {'bar':>5}  {result['measure']}"]
+    heads = ["first", "2", "3", "4", "5", "five", "later", *(f"x {span}" for span in SPANS)]
+    lines = [f"  {'seconds':28}" + "".join(f"{head:>10}" for head in heads) + f"  {result['measure']}"]
     for name, row in result["contestants"].items():
         if "skipped" in row:
-            lines.append(f"  {name:22} skipped: {row['skipped']}")
+            lines.append(f"  {name:28} skipped: {row['skipped']}")
             continue
-        spread = f"({min(row['rounds']):.4g} to {max(row['rounds']):.4g})"
-        ratio = "" if name == "gradfit" else f"{row['ratio']:.2f}x"
-        bar = "" if row["bar"] is None else f"{row['bar']:g}x"
-        lines.append(
-            f"  {name:22} {row['first']:7.3f} s {row['later']:8.4f} s   {spread:22} {ratio:>7} {bar:>5}  "
-            f"{row['quality']:.1e}"
-        )
-    return lines
+        numbers = [*row["fits"], *[None] * (5 - len(row["fits"])), row["five"], row["later"]]
+        numbers += row["ratios"] if name != OURS and "ratios" in row else [None] * 3
+        cells = "".join(f"{'' if number is None else f'{number:.3g}':>10}" for number in numbers)
+        lines.append(f"  {name:28}{cells}  {row['quality']:.1e}")
+    return lines + [f"  {verdict}" for verdict in result["verdicts"]]

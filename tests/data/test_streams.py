@@ -161,7 +161,11 @@ def test_partial_fit_keeps_no_rows_and_starts_again_with_fit():
         LinearRegression().partial_fit(X, y).partial_fit(X[:, :2], y)
 
 
-@pytest.mark.parametrize("loss", ["huber", "absolute_error", lambda y, raw: (1 + (y - raw) ** 2) ** 0.5 - 1], ids=str)
+@pytest.mark.parametrize(
+    "loss",
+    ["huber", "absolute_error", lambda y, raw: (1 + (y - raw) ** 2) ** 0.5 - 1],
+    ids=["huber", "absolute_error", "function"],
+)
 def test_partial_fit_of_other_losses_is_one_pass_of_gradient_descent(loss):
     X, y, weight = simple(LinearRegression())
     model = LinearRegression(loss, solver=GradientDescent("adam", learning_rate=0.05, batch_size=32), random_state=0)

@@ -173,7 +173,7 @@ def test_a_gpu_that_is_absent():
     if tf().config.list_physical_devices("GPU"):
         pytest.skip("there is one")
     for device in ("gpu", "GPU:0", "GPU:7"):
-        with pytest.raises(ValueError, match=f"device.*{device}.*CPU"):
+        with pytest.raises(ValueError, match=rf"device.*{device}.*CPU.*pip install \"\.\[gpu\]\""):
             LinearRegression(device=device).fit(X, z)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -62,13 +63,21 @@ EVERY_SOLVER = [
 ]
 
 
+CHECKS = parametrize_with_checks(CONFIGURATIONS)
+
+
+def without_address(value):
+    """The name that scikit-learn gives, the same in every process."""
+    return re.sub(" ?at ?0x[0-9a-f]+", "", CHECKS.kwargs["ids"](value))
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # data of few rows, random labels
-@parametrize_with_checks(CONFIGURATIONS)
+@pytest.mark.parametrize(*CHECKS.args, ids=without_address)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("estimator", CONFIGURATIONS, ids=repr)
+@pytest.mark.parametrize("estimator", CONFIGURATIONS, ids=without_address)
 def test_kind_and_clone(estimator):
     assert is_classifier(estimator) == isinstance(estimator, LogisticRegression) != is_regressor(estimator)
     copied = clone(estimator)

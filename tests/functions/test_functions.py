@@ -312,7 +312,11 @@ def test_gradient_descent_on_a_parabola():
     assert longer.x == pytest.approx(10, abs=1e-8)
 
 
-@pytest.mark.parametrize("solver", ["adam", "nadam", keras.optimizers.RMSprop, keras.optimizers.Adam(0.5)], ids=str)
+@pytest.mark.parametrize(
+    "solver",
+    ["adam", "nadam", keras.optimizers.RMSprop, keras.optimizers.Adam(0.5)],
+    ids=["adam", "nadam", "class", "instance"],
+)
 def test_keras_optimizers_step_as_in_keras(solver):
     variable = keras.Variable([5.0, 3.0], dtype="float64")
     optimizer = keras.optimizers.get(solver) if isinstance(solver, str) else solver
