@@ -116,14 +116,19 @@ class LinearProblem:
         return float(self.weight @ self.loss(y, Z @ theta)[0] + lasso @ np.abs(theta))
 
 
-def fit_and_listen(model, *arguments, method="fit", **settings):
-    """Return a fitted clone and the warnings, of which a fit gives at most the one about itself."""
-    model = clone(model)
+def listen(method, *arguments, **settings):
+    """Call a method that fits; return the warnings, of which it gives at most the one about itself."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        getattr(model, method)(*arguments, **settings)
+        method(*arguments, **settings)
     assert [warning.category for warning in caught] in ([], [ConvergenceWarning]), [str(w.message) for w in caught]
-    return model, [str(warning.message) for warning in caught]
+    return [str(warning.message) for warning in caught]
+
+
+def fit_and_listen(model, *arguments, **settings):
+    """Return a fitted clone and what it warned of."""
+    model = clone(model)
+    return model, listen(model.fit, *arguments, **settings)
 
 
 def assert_honest(model, texts):
