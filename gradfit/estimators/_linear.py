@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from gradfit.backend._tape import probe
-from gradfit.estimators._partial import PartialFit
+from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses._named import get_loss
 from gradfit.objectives._penalty import ElasticNet
 
@@ -22,6 +22,9 @@ class LinearRegressor(RegressorMixin, PartialFit):
 
     def _get_penalty(self, total_weight):
         return ElasticNet(float(self.alpha), float(self.l1_ratio))
+
+    def _takes_sums(self):
+        return get_loss(self.loss).quadratic
 
     def _encode_target(self, y, dtype):
         try:
@@ -60,6 +63,7 @@ class LinearRegressor(RegressorMixin, PartialFit):
         self._forget_chunks()
         return self._fit(X, y, sample_weight, coef_init, intercept_init)
 
+    @for_chunks
     def partial_fit(self, X, y, sample_weight=None):
         """Take in a chunk of rows.
 

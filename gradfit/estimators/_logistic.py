@@ -8,7 +8,7 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gradfit.data._datasets import decoded
-from gradfit.estimators._partial import PartialFit
+from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
 from gradfit.objectives._penalty import ElasticNet
 
@@ -102,6 +102,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         self._known_classes = None if classes is None else np.unique(classes)
         return self._fit(X, y, sample_weight, coef_init, intercept_init)
 
+    @for_chunks
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Take in a chunk of rows: one pass of mini-batch gradient descent.
 
@@ -117,12 +118,14 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         -------
         self
         """
-        if not hasattr(self, "_chunks"):
-            if classes is None and not hasattr(self, "classes_"):
-                raise ValueError("partial_fit: classes=None is not allowed at the first call; pass all labels.")
-            self._known_classes = self.classes_ if classes is None else np.unique(classes)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"partial_fit: classes={classes!r} differs from the first call's {self.classes_!r}.")
+        if classes is None and not hasattr(self, "classes_"):
+            raise ValueError("partial_fit: classes=None is not allowed at the first call; pass all labels.")
+        known = getattr(self, "classes_", None)
+        if classes is not None and known is not None and not np.array_equal(np.unique(classes), known):
+            raise ValueError(
+                f"partial_fit: classes={classes!r} differs from the model's {known!r}; call fit to start anew."
+            )
+        self._known_classes = np.unique(classes) if known is None else known
         return self._partial_fit(X, y, sample_weight)
 
     def decision_function(self, X):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import update_wrapper
+from types import MethodType
 from typing import Any
+
+import numpy as np
 
 from gradfit.backend._devices import on_device
 from gradfit.data._triangle import Triangle
@@ -11,7 +15,7 @@ from gradfit.estimators._base import LinearModel
 from gradfit.solvers import GradientDescent
 from gradfit.solvers._settings import check_settings
 from gradfit.solvers._solve import solve, solve_sums
-from gradfit.solvers._strategy import find_solver, get_solver
+from gradfit.solvers._strategy import find_solver, get_solver, reads_all_rows
 
 _BATCH_SIZE = 32
 
@@ -26,8 +30,34 @@ class Chunks:
     optimizer_states: list | None = None
 
 
+class NoChunks(AttributeError, ValueError):
+    """The solver cannot take chunks: `partial_fit` is then neither there, for `hasattr`, nor a valid call."""
+
+
+class for_chunks:  # noqa: N801 (a decorator)
+    """`partial_fit`, there only where the model's solver can take rows chunk by chunk."""
+
+    def __init__(self, method):
+        self._method = method
+        update_wrapper(self, method)
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self._method
+        if not model._takes_sums() and reads_all_rows(model.solver):
+            raise NoChunks(
+                f"partial_fit: solver={model.solver!r} reads all rows, and of chunks none are kept. Use solver='auto' or "
+                "GradientDescent(...), or call fit with all rows."
+            )
+        return MethodType(self._method, model)
+
+
 class PartialFit(LinearModel):
     """A linear model that can take in rows chunk by chunk."""
+
+    def _takes_sums(self) -> bool:
+        """Return whether sums of the rows determine the fit."""
+        return False
 
     def _forget_chunks(self) -> None:
         self.__dict__.pop("_chunks", None)
@@ -42,7 +72,9 @@ class PartialFit(LinearModel):
                 objective, goes_on=is_fitted and (chunks is None or chunks.triangle is None)
             )
             if chunks is None:
-                chunks = Chunks(objective.standardized().rows.scaling, self._settings_of(rows, solver))
+                self._check_targets(rows, is_fitted)
+                scaled = objective.standardized() if self.standardize else objective
+                chunks = Chunks(scaled.rows.scaling, self._settings_of(rows, solver))
             self._check_same(chunks, self._settings_of(rows, solver))
             descends = solver.handles_streams
             results = (self._descend if descends else self._add_exactly)(chunks, objective, solver)
@@ -52,25 +84,33 @@ class PartialFit(LinearModel):
         return self._publish(objective, results, device)
 
     def _solver_of_chunks(self, objective, goes_on):
-        """Return the solver: for quadratic losses any, as sums of the rows suffice; for others gradient descent."""
-        is_auto = isinstance(self.solver, str) and self.solver == "auto"
+        """Return the solver: for quadratic losses any, as sums of the rows suffice; for others gradient descent.
+
+        On from a fit, whose rows have left no sums behind, gradient descent goes.
+        """
         if objective.loss.quadratic and not goes_on:
-            return get_solver(self.solver, objective)
-        found = GradientDescent() if is_auto else find_solver(self.solver)
-        if not found.handles_streams:
-            why = "the rows of the last fit are not kept" if objective.loss.quadratic else "rows are not kept"
-            raise ValueError(
-                f"partial_fit: solver={self.solver!r} reads all rows, and {why}. Use solver='auto' or "
-                "GradientDescent(...), or call fit with all rows."
-            )
-        found.check()
+            found = get_solver(self.solver, objective)
+            if not found.handles_streams:
+                return found
+        else:
+            default = (isinstance(self.solver, str) and self.solver == "auto") or reads_all_rows(self.solver)
+            found = GradientDescent() if default else find_solver(self.solver)
         return found if found.batch_size is not None else found.set_params(batch_size=_BATCH_SIZE)
 
     def _settings_of(self, rows, solver) -> dict:
         loss = {"loss": str(self.loss)} if hasattr(self, "loss") else {}
         return {
-            "the number of targets": rows.n_targets, "fit_intercept": bool(self.fit_intercept), "solver": repr(solver),
+            "the number of targets": rows.n_targets or 1, "fit_intercept": bool(self.fit_intercept),
+            "solver": solver.identity(),
         } | loss  # fmt: skip
+
+    def _check_targets(self, rows, is_fitted):
+        now = self._n_outputs() * (rows.n_targets or 1)
+        if is_fitted and len(np.atleast_2d(self.coef_)) != now:
+            raise ValueError(
+                f"partial_fit: y has {now} targets, but the model was fitted to {len(np.atleast_2d(self.coef_))}. Keep "
+                "their number, or call fit, which starts anew."
+            )
 
     def _check_same(self, chunks, settings):
         for name, now in settings.items():

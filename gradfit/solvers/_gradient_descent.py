@@ -132,6 +132,11 @@ class GradientDescent(Solver):
         """Return itself."""
         return self
 
+    def identity(self) -> tuple:
+        """Return what tells its settings from others: an optimizer object has no telling name."""
+        kind, config, rate = self._settings()
+        return kind.__name__, config, rate, self.batch_size
+
     @property
     def reads_rows(self) -> bool:
         """Whether its settings ask for rows."""

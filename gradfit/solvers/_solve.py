@@ -45,6 +45,11 @@ class Options(NamedTuple):
 def solve(objective, options: Options) -> list[SolveResult]:
     """Minimize an objective over rows for every target; return a result a target, or one for all of them."""
     solver = get_solver(options.solver, objective)
+    with np.errstate(all="ignore"):  # what overflows is not finite, and that is tested
+        return _solve(solver, objective, options)
+
+
+def _solve(solver, objective, options):
     if objective.loss.quadratic and solver.rescales and not options.record:
         from_sums = _solve_by_sums(solver, objective, options)
         if from_sums is not None:
@@ -60,7 +65,7 @@ def solve(objective, options: Options) -> list[SolveResult]:
             if solver.rescales:
                 target = target.in_unit_of_target()
             over = bool(results) and results[-1].status == "interrupted"
-            result = _unsolved(target, results[-1]) if over else _solve_target(solver, target, options, k)
+            result = _unsolved(target, results[-1]) if over else _solve_from_anywhere(solver, target, options, k)
             result.n_passes += int(options.standardize and not objective.is_endless)
             results.append(_in_users_units(target, result))
     return results
@@ -108,6 +113,16 @@ def _iterate_on_sums(solver, objective, triangle, options):
             if result.status == "interrupted":
                 options = options._replace(max_iter=0)
     return results
+
+
+def _solve_from_anywhere(solver, objective, options, k) -> SolveResult:
+    """Solve for one target; where a start of the user's leads nowhere, from the default one too."""
+    result = _solve_target(solver, objective, options, k)
+    lost = solver.rescales and options.max_iter is None and result.status in ("stalled", "max_iter", "nonfinite")
+    if options.start is None or not lost:
+        return result
+    again = _solve_target(solver, objective, options._replace(start=None), k)
+    return again.after(result) if again.converged or not again.value >= result.value else result
 
 
 def _solve_target(solver, objective, options, k) -> SolveResult:

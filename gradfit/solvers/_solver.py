@@ -78,6 +78,10 @@ class Solver(BaseEstimator, ABC):
     def check(self) -> None:
         """Raise ValueError that names a setting outside its range."""
 
+    def identity(self) -> tuple:
+        """Return what tells its settings from others."""
+        return type(self).__name__, repr(self)
+
     def in_batches(self, objective) -> bool:
         """Return whether an iteration makes several updates, each from some of the rows."""
         return False

