@@ -37,7 +37,7 @@ class Factored(NamedTuple):
     @classmethod
     def of(cls, matrix) -> Factored:
         """Factor the matrix, scaled to a unit diagonal."""
-        scale = np.sqrt(np.diagonal(matrix))
+        scale = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
         if not (np.isfinite(matrix).all() and np.all(scale > 0)):
             return cls(None, scale, np.inf)
         scaled = matrix / scale
@@ -56,35 +56,33 @@ class Factored(NamedTuple):
 
 def sum_products(rows, dtype, fit_intercept: bool) -> Sums:
     """Return the sums of all rows, with products in `dtype` over a block that fits the cache and float64 beyond."""
-    p = rows.n_features
+    p, t = rows.n_features, rows.n_targets or 1
     shift, origin = _far_means(rows, dtype) * fit_intercept, None
     gram, product = np.zeros((p, p)), np.empty((p, p), dtype)
-    sides: Any = 0.0
-    edge, squares, top = 0.0, 0.0, 0.0
+    sides, squares = np.zeros((t + 1, p)), np.zeros((t + 1, t + 1))
     with np.errstate(all="ignore"):  # the cost says it
         for x, y, weight, _ in rows.dense_blocks(tall(p)):
-            x, y, root = x.astype(dtype, copy=False), y.reshape(len(x), -1), np.sqrt(weight.astype(dtype))[:, None]
-            if origin is None:
-                origin = (y / y.dtype.type(len(y))).sum(axis=0, dtype=np.float64) * fit_intercept
-            y = np.hstack([root * (y - origin), root]).astype(dtype, copy=False)
-            edge = edge + root.T.astype(np.float64) @ y
-            squares = squares + np.einsum("ij,ij->j", y, y, dtype=np.float64)
-            top = np.maximum(top, np.abs(y).max(axis=0))
-            for z, part in less(x, shift, root):
+            y, root = y.reshape(len(x), -1), None if (weight == 1.0).all() else np.sqrt(weight, dtype=np.float64)
+            origin = (y / y.dtype.type(len(y))).sum(axis=0) * fit_intercept if origin is None else origin
+            for z, part in less(x.astype(dtype, copy=False), shift, root):
+                side = np.ones((t + 1, len(z)))
+                np.subtract(y[part].T, origin[:, None], out=side[:-1])
+                if root is not None:
+                    side *= root[part]
+                squares += side @ side.T
                 np.matmul(z.T, z, out=product)
                 gram += product
-                sides = sides + (y[part].T @ z).T
-        sums = _centred(gram, sides, edge[0], squares, np.concatenate([shift, origin]), fit_intercept)
-        smallest = min(1.0, top[top > 0].min()) * np.sqrt(np.diagonal(gram).min(initial=np.inf) / rows.n_rows)
-        underflown = smallest < np.finfo(dtype).tiny / np.finfo(dtype).eps
-    finite = all(np.isfinite(part).all() for part in sums)
-    return sums._replace(cost=np.inf) if underflown or not finite else sums
+                sides += side.astype(dtype, copy=False) @ z
+        smallest = np.sqrt(np.diagonal(gram).min(initial=np.inf) / rows.n_rows) * np.sqrt(np.diagonal(squares).min())
+        sums = _centred(gram, sides.T, squares, np.append(shift, origin), fit_intercept)
+    usable = smallest > np.finfo(dtype).tiny / np.finfo(dtype).eps and all(np.isfinite(part).all() for part in sums)
+    return sums if usable else sums._replace(cost=np.inf)
 
 
-def _centred(gram, sides, edge, squares, origin, fit_intercept):
+def _centred(gram, sides, squares, origin, fit_intercept):
     """Return the sums about the means, of sums about an origin."""
-    total, p = edge[-1], len(gram)
-    gram, sides, edge, squares = gram / total, sides / total, edge[:-1] / total, squares[:-1] / total
+    total, edge, squares = squares[-1, -1], squares[-1, :-1] / squares[-1, -1], np.diagonal(squares)[:-1]
+    gram, sides, squares = gram / total, sides / total, squares / total
     if not fit_intercept:
         return Sums(gram, sides[:, :-1], squares, 0.0 * origin, 1.0)
     mean = sides[:, -1]
@@ -108,7 +106,7 @@ def tall(n_features: int) -> int:
 def less(x, shift, factor=None):
     """Yield blocks of ``(x - shift) * factor`` that fit the cache, or are taller than wide, with the rows they are."""
     step = max(64, tall(x.shape[1]), CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
-    moved, scaled = bool(np.any(shift)), factor is not None and not (factor == 1.0).all()
+    moved, scaled = bool(np.any(shift)), factor is not None
     scratch = np.empty_like(x[:step]) if moved or scaled else None
     for start in range(0, len(x), step):
         part = slice(start, start + step)
@@ -116,5 +114,5 @@ def less(x, shift, factor=None):
         if moved:
             z = np.subtract(z, shift.astype(x.dtype), out=scratch[: len(z)])
         if scaled:
-            z = np.multiply(z, factor[part], out=scratch[: len(z)])
+            z = np.multiply(z, factor[part, None], out=scratch[: len(z)], casting="same_kind")
         yield z, part

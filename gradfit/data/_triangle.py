@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack, qr, solve_triangular
+from scipy.linalg import lapack, qr
 
 from gradfit.data._scaling import CACHE_BYTES
 
@@ -49,6 +49,7 @@ class Triangle:
     shift: np.ndarray
     eps: float
     n_rows: int = 0
+    n_updates: int = 0
 
     @classmethod
     def empty(cls, n_features: int, n_targets: int, dtype) -> Triangle:
@@ -56,6 +57,7 @@ class Triangle:
         width = n_features + n_targets
         return cls(n_features, np.zeros((0, 1 + width)), np.zeros(width), float(np.finfo(dtype).eps))
 
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is seen at the solution
     def plus(self, x, y, weight) -> Triangle:
         """Return the factor with rows added: x (n, p), y (n,) or (n, t), weight (n,)."""
         out, y = self, y.reshape(len(x), -1)
@@ -70,12 +72,24 @@ class Triangle:
         rows = np.column_stack([np.ones(len(block)), block - shift])
         if (weight != 1.0).any():
             rows *= np.sqrt(weight, dtype=np.float64)[:, None]
+        return self._with_rows(rows, shift, len(block), 1)
+
+    def merged(self, other: Triangle) -> Triangle:
+        """Return the factor of the rows of both."""
+        rows = other.factor.copy()
+        rows[:, 1:] += rows[:, :1] * (other.shift - self.shift) if self.n_rows else 0.0
+        return self._with_rows(rows, self.shift if self.n_rows else other.shift, other.n_rows, 1)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _with_rows(self, rows, shift, n_rows, n_updates):
         factor = np.linalg.qr(np.vstack([self.factor, rows]), mode="r")
         if factor[0, 0] != 0.0:  # on to the mean, so that neither the first rows nor their number matter
             moved = shift + factor[0, 1:] / factor[0, 0]
             factor[0, 1:] -= factor[0, 0] * (moved - shift)
             shift = moved
-        return replace(self, factor=factor, shift=shift, n_rows=self.n_rows + len(block))
+        return replace(
+            self, factor=factor, shift=shift, n_rows=self.n_rows + n_rows, n_updates=self.n_updates + n_updates
+        )
 
     @property
     def total_weight(self) -> float:
@@ -90,11 +104,17 @@ class Triangle:
         size = self.factor[0, 0]
         return self.factor[1:, 1:], self.shift + (self.factor[0, 1:] / size if size else 0.0)
 
+    def scale(self, fit_intercept: bool) -> np.ndarray:
+        """Return the standard deviations of the columns, or root mean squares without intercept; 1 if constant."""
+        size = norms(self.centred(fit_intercept)[0][:, : self.n_features]) / np.sqrt(self.total_weight or 1.0)
+        return np.where(self.varies(fit_intercept), size, 1.0)
+
     def varies(self, fit_intercept: bool) -> np.ndarray:
         """Return which columns vary by more than rounding, (p,)."""
         rows, mean = (part[..., : self.n_features] for part in self.centred(fit_intercept))
         return norms(rows) > _NOISE_ULPS * self.eps * np.abs(mean) * np.sqrt(self.total_weight)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def solve(self, fit_intercept: bool, ridge) -> LeastSquares:
         """Minimize ``sum w (y - z)^2 / 2 + sum ridge b^2 / 2``; constant columns get 0, dependent ones the least norm.
 
@@ -118,10 +138,9 @@ class Triangle:
         solution, rank = _solve(scaled, unit, tolerance)
         rest = scaled[:, len(index) :] - scaled[:, : len(index)] @ solution
         coef, gradient = np.zeros((2, rows.shape[1] - p, p))
-        with np.errstate(over="ignore"):  # of the squares of large targets
-            coef[:, index] = (solution * top / unit[:, None]).T
-            gradient[:, index] = -(rest.T @ scaled[:, : len(index)]) * top[:, None] * unit
-            value = 0.5 * np.sum(rest**2, axis=0) * top * top
+        coef[:, index] = (solution * top / unit[:, None]).T
+        gradient[:, index] = -(rest.T @ scaled[:, : len(index)]) * top[:, None] * unit
+        value = 0.5 * np.sum(rest**2, axis=0) * top * top  # may overflow where targets are large
         triangle = scaled[: len(index), : len(index)] if rank == len(index) else None
         intercept, varying = mean[p:] - coef @ mean[:p], int(np.count_nonzero(varies))
         return LeastSquares(coef, intercept, gradient, value, rank, varying, triangle, index, unit)
@@ -153,15 +172,15 @@ def _solve(scaled, unit, tolerance):
     if not rows.size:
         return np.zeros((k, right.shape[1])), 0
     if len(rows) >= k and condition_of(rows[:k]) * tolerance * k < 1.0:  # no pivot is as small as that
-        return solve_triangular(rows[:k], right[:k], check_finite=False), k
+        return lapack.dtrtrs(rows[:k], right[:k])[0], k
     q, factor, order = qr(rows, mode="economic", pivoting=True, check_finite=False)
     rank = int(np.count_nonzero(np.abs(np.diagonal(factor)) > tolerance))
     right, factor = (q.T @ right)[:rank], factor[:rank]
     solution = np.zeros((k, right.shape[1]))
     if rank == k:
-        solution[order] = solve_triangular(factor, right, check_finite=False)
+        solution[order] = lapack.dtrtrs(factor, right)[0]
     elif rank:  # of the solutions the one of least norm in the user's units
         size = unit[order, None] / unit.max()
         basis, triangle = np.linalg.qr(factor.T * size)
-        solution[order] = size * (basis @ solve_triangular(triangle, right, trans="T", check_finite=False))
+        solution[order] = size * (basis @ lapack.dtrtrs(triangle, right, trans=1)[0])
     return solution, rank

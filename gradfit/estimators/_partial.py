@@ -22,12 +22,27 @@ _BATCH_SIZE = 32
 
 @dataclass
 class Chunks:
-    """What the chunks seen so far leave behind: a triangle for squared loss, else a scaling and optimizers' states."""
+    """What the chunks seen so far leave behind: triangles for squared loss, else a scaling and optimizers' states.
+
+    New rows go to a small triangle that joins the large one now and then: every update rounds all that it updates.
+    """
 
     scaling: Any
     settings: dict
-    triangle: Triangle | None = None
+    past: Triangle | None = None
+    recent: Triangle | None = None
     optimizer_states: list | None = None
+
+    def add(self, rows) -> Triangle:
+        """Take in rows, and return the triangle of all so far."""
+        empty = Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
+        self.past, self.recent = self.past or empty, self.recent or empty
+        for block in rows.dense_blocks():
+            self.recent = self.recent.plus(*block[:3])
+        everything = self.past.merged(self.recent)
+        if self.recent.n_updates >= self.past.n_updates:
+            self.past, self.recent = everything, empty
+        return everything
 
 
 class NoChunks(AttributeError, ValueError):
@@ -68,9 +83,8 @@ class PartialFit(LinearModel):
         rows = self._wrap(X, y, sample_weight, reset=not is_fitted)
         with on_device(self.device) as device:
             objective = self._objective(rows)
-            solver = self._solver_of_chunks(
-                objective, goes_on=is_fitted and (chunks is None or chunks.triangle is None)
-            )
+            has_sums = chunks is not None and chunks.past is not None
+            solver = self._solver_of_chunks(objective, goes_on=is_fitted and not has_sums)
             if chunks is None:
                 self._check_targets(rows, is_fitted)
                 scaled = objective.standardized() if self.standardize else objective
@@ -121,12 +135,9 @@ class PartialFit(LinearModel):
                 )
 
     def _add_exactly(self, chunks, objective, solver):
-        rows = objective.rows
-        chunks.triangle = chunks.triangle or Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
-        for block in rows.dense_blocks():
-            chunks.triangle = chunks.triangle.plus(*block[:3])
-        objective = self._objective(rows.standardized(chunks.scaling), chunks.triangle.total_weight)
-        return solve_sums(objective, chunks.triangle, self._options(objective))
+        triangle = chunks.add(objective.rows)
+        objective = self._objective(objective.rows.standardized(chunks.scaling), triangle.total_weight)
+        return solve_sums(objective, triangle, self._options(objective))
 
     def _descend(self, chunks, objective, solver):
         start = None

@@ -11,13 +11,13 @@ from gradfit.objectives._objective import Evaluation, Objective
 class QuadraticObjective(Objective):
     """``c |R theta - s|^2 / 2`` plus an elastic net: the mean quadratic loss, with the few rows of a triangle for all.
 
-    Coefficients are in the standardized coordinates of a `LinearObjective`; the intercept is the one that the means
-    ask for, and no parameter.
+    Coefficients are in coordinates in which the triangle's columns have unit variance; the intercept is the one that the means
+    ask for, and no parameter. The target is in a unit (a power of 2) in which it is about 1.
 
     Parameters
     ----------
     linear : LinearObjective
-        Whose loss, penalty and scaling it has; of its rows it reads none.
+        Whose loss and penalty it has; of its rows it reads none.
     triangle : Triangle
     target : int
     """
@@ -26,13 +26,16 @@ class QuadraticObjective(Objective):
         self.linear, p = linear, triangle.n_features
         rows, self.mean = triangle.centred(linear.fit_intercept)
         share = np.sqrt(linear.slope_curvature / triangle.total_weight)
-        self._scale, self._target = linear.rows.scaling.scale, p + target
+        self._scale, self._target = triangle.scale(linear.fit_intercept), p + target
         self._root = share * rows[:, :p] / self._scale
-        self._side = share * rows[:, self._target]
+        side = share * rows[:, self._target]
+        self._unit = float(np.exp2(np.round(np.log2(np.abs(side).max(initial=0.0) or 1.0))))
+        self._side = side / self._unit
         self._gram = self._root.T @ self._root
         self.size, self.n_outputs, self.fit_intercept = p, 1, False
         self.is_wide = len(rows) < p
-        self.l1, self.l2 = linear.penalty.weights(1.0 / self._scale, False, 1)
+        worth = float(np.clip(self._unit, 1e-145, 1e145)) ** 2
+        self.l1, self.l2 = linear.penalty.weights(self._unit / self._scale, False, 1, worth)
 
     def evaluate(self, theta, order="gradient") -> Evaluation:
         """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta."""
@@ -54,18 +57,18 @@ class QuadraticObjective(Objective):
 
     def from_user(self, coef, intercept):
         """Map coefficients (1, p) in the user's units to parameters."""
-        return np.ravel(coef * self._scale)
+        return np.ravel(coef * self._scale / self._unit)
 
     def to_user(self, theta):
         """Map parameters to coefficients (1, p) and intercepts (1,) in the user's units."""
-        coef = np.reshape(theta, (*np.shape(theta)[:-1], 1, -1)) / self._scale
+        coef = self._unit * np.reshape(theta, (*np.shape(theta)[:-1], 1, -1)) / self._scale
         return coef, self.mean[self._target] - coef @ self.mean[: self.size]
 
     def value_to_user(self, value):
-        """Return values as they are."""
-        return np.asarray(value)
+        """Map values of the objective to the user's units."""
+        return self._unit * (self._unit * np.asarray(value))
 
     def gradient_to_user(self, theta, gradient):
         """Return the smallest subgradient, (1, p [+ 1]), in the user's units; the intercept is at its best."""
-        slope = (self.subgradient(theta, gradient) * self._scale)[None]
+        slope = (self.subgradient(theta, gradient) * self._scale * self._unit)[None]
         return np.pad(slope, ((0, 0), (0, int(self.linear.fit_intercept))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import lapack
 
 from gradfit.data._sums import Factored, less, sum_products, tall
 from gradfit.data._triangle import LeastSquares, Triangle
@@ -17,7 +17,6 @@ _MOST_CORRECTIONS = 6
 _FEW = 2e4  # rows x columns x targets up to which every digit costs about 1 ms
 _LOOK_ROWS, _SINGULAR = 1_000, 1e-12
 _MAX_SUMMARY, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
-_SMALL_WORK = 2e6  # n (p + 1)^2 below which sums save nothing
 
 
 class Exact(Solver):
@@ -75,10 +74,7 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
     x = np.concatenate([block[0] for block in some.standardized_blocks()]).astype(np.float64)
     if np.linalg.cond(x.T @ x) < 1.0 / _SINGULAR:
         return result
-    triangle = Triangle.empty(rows.n_features, 0, rows.dtype)
-    for x, _, weight, _ in rows.dense_blocks():
-        triangle = triangle.plus(x, np.empty((len(x), 0)), weight)
-    found = triangle.solve(objective.fit_intercept, np.zeros(rows.n_features))
+    found = _triangle_of(rows).solve(objective.fit_intercept, np.zeros(rows.n_features))
     if found.rank < found.varying:
         result.status = "rank_deficient"
         result.facts |= {"rank": found.rank, "n_features": found.varying}
@@ -86,27 +82,34 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
 
 
 def summarize(objective) -> Triangle | None:
-    """Return a triangle with the sums of all rows, by one pass over them.
+    """Return a triangle that stands for all rows, by one pass over them.
 
     None where there are not many more rows than columns, or where float64 sums would cost digits.
     """
     rows, p = objective.rows, objective.rows.n_features
     if not 0 < p <= _MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
         return None
-    if rows.n_rows * (p + 1.0) ** 2 <= _SMALL_WORK:
-        return None
-    sums = sum_products(rows, rows.dtype, objective.fit_intercept)
+    if _are_few(rows):
+        return _triangle_of(rows)
+    sums, trusted = sum_products(rows, rows.dtype, objective.fit_intercept), _TRUSTED[rows.dtype.name]
+    if np.isinf(sums.cost):
+        return _triangle_of(rows)
     factored = Factored.of(sums.gram)
-    if not max(factored.condition, sums.cost) <= _TRUSTED[rows.dtype.name]:
-        return None
-    return _as_triangle(rows, sums, factored)
+    return _as_triangle(rows, sums, factored) if max(factored.condition, sums.cost) <= trusted else None
+
+
+def _triangle_of(rows) -> Triangle:
+    triangle = Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
+    for block in rows.dense_blocks(tall(rows.n_features)):
+        triangle = triangle.plus(*block[:3])
+    return triangle
 
 
 def _as_triangle(rows, sums, factored):
     """Return the triangle of rows with these sums, up to products of different targets."""
     p, t = sums.right.shape
     factor = np.zeros((1 + p + t, 1 + p + t))
-    right = solve_triangular(factored.factor, sums.right / factored.scale[:, None], trans="T", check_finite=False)
+    right = lapack.dtrtrs(factored.factor, sums.right / factored.scale[:, None], trans=1)[0]
     factor[0, 0] = 1.0
     factor[1 : p + 1, 1 : p + 1] = np.triu(factored.factor) * factored.scale
     factor[1 : p + 1, p + 1 :] = right
@@ -121,6 +124,8 @@ def _solve_by_sums(objective, dtype):
     rows, p = objective.rows, objective.rows.n_features
     fit_intercept, curvature, ridge = objective.fit_intercept, *_quadratic(objective)
     sums = sum_products(rows, dtype, fit_intercept)
+    if not sums.cost <= _CORRECTABLE[dtype.name]:
+        return None
     matrix = sums.gram
     matrix[np.diag_indices(p)] += ridge
     factored = Factored.of(matrix)
@@ -151,20 +156,21 @@ def _quadratic(objective):
 def _corrected(objective, coef, mean, factored, ridge):
     """Correct a solution by gradients over the rows; return all of it with passes, or None if that diverges."""
     p, eps, fit_intercept = objective.rows.n_features, np.finfo(objective.rows.dtype).eps, objective.fit_intercept
-    level, unit, last = mean[p:], factored.scale, 1.0
+    level, unit, last, done = mean[p:], factored.scale, 1.0, False
     for n_passes in range(2, _MOST_CORRECTIONS + 2):
         gradient, value = _gradient_over_rows(objective.rows, coef, level, mean[:p], ridge)
         step = factored.solve(gradient[:, :p].T).T
         size = np.abs(step * unit).max() / max(np.abs(coef * unit).max(), np.finfo(np.float64).tiny)
-        if not eps < size < 0.5 * last:
+        if done or not eps < size < 0.5 * last:
             return (coef, level, gradient, value, n_passes) if size <= np.sqrt(eps) else None
-        coef, level, last = coef - step, level - gradient[:, p] * fit_intercept, size
+        coef, level = coef - step, level - gradient[:, p] * fit_intercept
+        done, last = size * (size / last) < eps, size  # the next step would be rounding
     return None
 
 
 def _gradient_over_rows(rows, coef, level, mean, ridge):
     """Return the gradient, (t, p + 1), and the value, (t,), of the mean of ``(y - level - (x - mean) b)^2 / 2``."""
-    gradient, value = np.pad(ridge * coef, ((0, 0), (0, 1))), 0.5 * np.sum(ridge * coef**2, axis=1)
+    gradient, value = np.column_stack([ridge * coef, np.zeros(len(coef))]), 0.5 * np.sum(ridge * coef**2, axis=1)
     for x, y, weight, _ in rows.dense_blocks():
         y, weight = y.reshape(len(x), -1), weight[:, None].astype(np.float64) / rows.total_weight
         for z, part in less(x.astype(np.float64, copy=False), mean):
@@ -177,15 +183,11 @@ def _gradient_over_rows(rows, coef, level, mean, ridge):
 
 def _solve_by_rows(objective):
     """Factor the rows, and correct the solution of a small problem until every digit is right."""
-    rows, few = objective.rows, _are_few(objective.rows)
-    kept, triangle = [], Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
-    for block in rows.dense_blocks(tall(rows.n_features)):
-        triangle = triangle.plus(*block[:3])
-        kept += [block[:3]] * few
+    rows, triangle = objective.rows, _triangle_of(objective.rows)
     found, result = solve_triangle(objective, triangle)
-    if not few or found.triangle is None:
+    if not _are_few(rows) or found.triangle is None:
         return found.coef, found.intercept, result
-    x, y, weight = (np.concatenate(parts).astype(np.float64) for parts in zip(*kept, strict=True))
+    x, y, weight = (np.concatenate(parts).astype(np.float64) for parts in zip(*(block[:3] for block in rows.dense_blocks()), strict=True))
     ridge, shift = _quadratic(objective)[1] * rows.total_weight, triangle.shift * objective.fit_intercept
     return *refine(x, y.reshape(len(x), -1), weight, ridge, shift, objective.fit_intercept, found), result
 
@@ -195,7 +197,7 @@ def solve_triangle(objective, triangle: Triangle) -> tuple[LeastSquares, SolveRe
     curvature, ridge = _quadratic(objective)
     found = triangle.solve(objective.fit_intercept, ridge * triangle.total_weight)
     factor = curvature / triangle.total_weight if triangle.total_weight else 0.0
-    gradient = np.pad(factor * found.gradient, ((0, 0), (0, 1)))
+    gradient = np.column_stack([factor * found.gradient, np.zeros(len(found.value))])
     return found, _result(objective, gradient, factor * found.value, rank=found.rank, varying=found.varying)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import lapack
 
 from gradfit.data._error_free import sum_of, two_product, two_sum
 from gradfit.data._triangle import LeastSquares
@@ -34,29 +34,28 @@ def refine(x, y, weight, ridge, shift, fit_intercept: bool, found: LeastSquares)
     Björck: Iterative refinement of linear least squares solutions I, BIT 7 (1967).
     Higham: Accuracy and Stability of Numerical Algorithms (2002), chapters 12 and 20.
     """
-    p, k = x.shape[1], len(found.index)
+    p, k, index = x.shape[1], len(found.index), found.index
+    size = k + fit_intercept  # the intercept comes last, as the coefficient of a column of ones
     targets = two_sum(y, -shift[p:])
     power, top = np.frexp(found.unit)[1], np.frexp(np.abs(targets[0]).max(axis=0, initial=0.0))[1]
-    columns, targets = _columns(x[:, found.index], shift[found.index], power, fit_intercept), _scaled(targets, top)
-    ridge = np.pad(np.ldexp(ridge[found.index], -2 * power), (0, int(fit_intercept)))[:, None]
-    factor = np.pad(found.triangle * np.ldexp(found.unit, -power), (0, int(fit_intercept)))
-    if fit_intercept:
-        factor[k, k] = np.sqrt(weight.sum())
-    theta = np.ldexp(found.coef[:, found.index].T, power[:, None] - top)
-    theta, low = np.pad(theta, ((0, int(fit_intercept)), (0, 0))), np.zeros((k + fit_intercept, len(top)))
+    columns, targets = _columns(x[:, index], shift[index], power, fit_intercept), _scaled(targets, top)
+    pull, factor, (theta, low) = np.zeros((size, 1)), np.zeros((size, size)), np.zeros((2, size, len(top)))
+    pull[:k, 0] = np.ldexp(ridge[index], -2 * power)
+    factor[k:, k:] = np.sqrt(weight.sum())
+    factor[:k, :k] = found.triangle * np.ldexp(found.unit, -power)
+    theta[:k] = np.ldexp(found.coef[:, index].T, power[:, None] - top)
     last = 1.0
     for _ in range(_MOST_STEPS):
-        gradient = _gradient(columns, targets, weight[:, None], ridge, theta, low)
-        step = solve_triangular(factor, gradient, trans="T", check_finite=False)
-        step = solve_triangular(factor, step, check_finite=False)
-        size = np.abs(step).max() / max(np.abs(theta).max(), np.finfo(np.float64).tiny)
-        if not 0.0 < size < 0.5 * last:
+        gradient = _gradient(columns, targets, weight[:, None], pull, theta, low)
+        step = lapack.dtrtrs(factor, lapack.dtrtrs(factor, gradient, trans=1)[0])[0]
+        change = np.abs(step).max() / max(np.abs(theta).max(), np.finfo(np.float64).tiny)
+        if not 0.0 < change < 0.5 * last:
             break
         theta, error = two_sum(theta, -step)
         theta, low = two_sum(theta, low + error)
-        if size * (size / last) < _NEGLIGIBLE:  # what the next step would be
+        if change * (change / last) < _NEGLIGIBLE:  # what the next step would be
             break
-        last = size
+        last = change
     return _in_users_units(theta, low, power, top, shift, fit_intercept, found)
 
 
@@ -90,15 +89,11 @@ def _scaled(pair, power):
 
 def _in_users_units(theta, low, power, top, shift, fit_intercept, found):
     """Return coefficients and intercepts; the latter are ``mean of y - mean of x times b``, rounded once."""
-    k, coef = len(power), np.zeros_like(found.coef)
+    k, p, coef = len(power), found.coef.shape[1], np.zeros_like(found.coef)
     coef[:, found.index] = np.ldexp(theta[:k], top - power[:, None]).T
-    intercept = np.zeros(len(coef))
     if not fit_intercept:
-        return coef, intercept
-    rest, p = np.ldexp(low[:k], top - power[:, None]).T, coef.shape[1]
-    for i, row in enumerate(coef):
-        product, error = two_product(shift[found.index], row[found.index])
-        error += shift[found.index] * rest[i]
-        level = [shift[p + i], *np.ldexp([theta[k, i], low[k, i]], top[i])]
-        intercept[i] = math.fsum([*level, *-product, *-error])
-    return coef, intercept
+        return coef, np.zeros(len(coef))
+    mean = np.ldexp(shift[found.index], -power)[:, None]
+    product, error = two_product(mean, theta[:k])
+    terms = np.vstack([np.ldexp(shift[p:], -top), theta[k:], low[k:], -product, -error, -mean * low[:k]])
+    return coef, np.ldexp([math.fsum(column) for column in terms.T.tolist()], top)
