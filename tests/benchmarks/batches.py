@@ -56,7 +56,10 @@ def _curves(variation, n_curves):
         return ((decay(x[:, None], *coef.T) - Y) ** 2).sum()
 
     fits = {OURS: ours} | ({"curve_fit loop": loop} if n_curves > 1 else {"curve_fit": loop, "lmfit": lmfit})
-    measure, bars = "sum of squares over the least one, less 1", {"curve_fit loop": (None, None, 15)}
+    measure, bars = (
+        "sum of squares over the least one, less 1",
+        {"curve_fit loop": (None, None, 15)} if n_curves > 1 else {},
+    )
     return Case(TIMES, Y, fits, sum_of_squares, measure, bars, relative=True)
 
 
@@ -78,8 +81,9 @@ def _systems(ours, rows, residuals, x0):
         pairs = zip(found.solution_, rows, strict=True)
         return max(np.abs(residuals(solution, row)).max() for solution, row in pairs)
 
+    bars = {"root loop": (None, None, 15)} if len(rows) > 1 else {}
     fits = {OURS: lambda rows, _: ours.fit(rows), "root" if len(rows) == 1 else "root loop": loop}
-    return Case(rows, None, fits, largest_residual, "largest residual", {"root loop": (None, None, 15)})
+    return Case(rows, None, fits, largest_residual, "largest residual", bars)
 
 
 def _circles(variation, n_systems):
