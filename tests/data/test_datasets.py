@@ -200,13 +200,14 @@ def test_a_dataset_that_cannot_be_read_again(model, passes):
 
 
 @pytest.mark.parametrize("passes", [1, 2])
-@pytest.mark.parametrize("model", MODELS[:3] + [MODELS[6], MODELS[8]], ids=repr)
+@pytest.mark.parametrize("model", [*MODELS[:3], MODELS[6], MODELS[8]], ids=repr)
 def test_sums_that_need_few_passes(model, passes):
     """They may do with those that there are."""
     try:
         fitted = clone(model).fit(readable(passes, z))
     except ValueError as error:
-        assert re.search(ONCE, str(error)), error
+        if not re.search(ONCE, str(error)):
+            raise
     else:
         assert_allclose(fitted.predict(X), clone(model).fit(X, z).predict(X), atol=1e-5)
 
