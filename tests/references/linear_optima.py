@@ -112,8 +112,9 @@ class LinearProblem:
         theta[np.abs(theta) < 1e-9 * (self.lasso > 0)] = 0.0
         free = np.append(theta[:-1] != 0, True)  # once more, from the rows that it passes through
         through = np.argsort(np.abs(y - Z @ theta))[: free.sum()]
-        theta[free] = np.linalg.solve(Z[np.ix_(through, free)], y[through])
-        return float(self.weight @ self.loss(y, Z @ theta)[0] + lasso @ np.abs(theta))
+        again = theta.copy()
+        again[free] = np.linalg.lstsq(Z[np.ix_(through, free)], y[through])[0]
+        return min(float(self.weight @ self.loss(y, Z @ t)[0] + lasso @ np.abs(t)) for t in (theta, again))
 
 
 def listen(method, *arguments, **settings):

@@ -1,0 +1,232 @@
+"""A `tf.data.Dataset` is validated like arrays, whatever its first batch holds and wherever the fault lies."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.testing import assert_allclose, assert_array_equal
+from references.linear_optima import listen
+from sklearn.base import clone, is_classifier
+
+from gradfit import LinearRegression, LogisticRegression, PolynomialRegression, losses
+from gradfit.solvers import GradientDescent
+
+ROWS, BATCH = 200, 50
+generator = np.random.default_rng(0)
+X = generator.normal(size=(ROWS, 3))
+z = X @ [1.0, -2.0, 3.0] + generator.normal(size=ROWS)
+LABELS = (z > 0).astype(int)
+DESCENT = GradientDescent("sgd", learning_rate=0.1)
+MODELS = [
+    LinearRegression(),
+    LinearRegression(standardize=False),
+    LinearRegression(solver="newton"),
+    LinearRegression("huber"),
+    LinearRegression("huber", solver="lbfgs"),
+    LinearRegression(losses.Quantile(0.3)),
+    LinearRegression(alpha=0.1, l1_ratio=0.5),
+    LinearRegression(solver=DESCENT, max_iter=20, tol=0),
+    PolynomialRegression(2),
+    LogisticRegression(),
+    LogisticRegression(solver="lbfgs"),
+    LogisticRegression(solver=DESCENT, max_iter=20, tol=0),
+]
+each = pytest.mark.parametrize("model", MODELS, ids=repr)
+
+
+def target(model):
+    return LABELS if is_classifier(model) else z
+
+
+def dataset(*parts, batch=BATCH):
+    return tf.data.Dataset.from_tensor_slices(parts).batch(batch)
+
+
+def generated(batches):
+    """Dataset of what a function of no arguments yields; every call of it is a pass."""
+    parts = next(iter(batches()))
+    signature = tuple(
+        tf.TensorSpec((None, *np.shape(part)[1:]) if np.ndim(part) else (), np.asarray(part).dtype) for part in parts
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+
+def in_batches(*parts):
+    return [tuple(part[i : i + BATCH] for part in parts) for i in range(0, ROWS, BATCH)]
+
+
+def raw(model, X):
+    return model.decision_function(X) if is_classifier(model) else model.predict(X)
+
+
+# Values
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("row", [3, 190], ids=["first batch", "last batch"])
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [(model, part) for model in MODELS for part in ("x", "y", "weight") if not (is_classifier(model) and part == "y")],
+    ids=repr,
+)
+def test_a_batch_with_nan(model, part, row, bad):
+    parts = {"x": X.copy(), "y": target(model) + 0, "weight": np.ones(ROWS)}
+    parts[part][row] = bad
+    model = clone(model)
+    with pytest.raises(ValueError, match=r"(?i)nan|infinity") as caught:
+        model.fit(dataset(*parts.values()))
+    assert "batch" in str(caught.value) or "Dataset" in str(caught.value)
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("row", [3, 190], ids=["first batch", "last batch"])
+@pytest.mark.parametrize("column", range(2))
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+def test_nan_in_one_of_several_targets(loss, column, row):
+    Y = np.column_stack([z, -z])
+    Y[row, column] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        LinearRegression(loss).fit(dataset(X, Y))
+
+
+@pytest.mark.parametrize("row", [3, 190], ids=["first batch", "last batch"])
+def test_nan_in_an_endless_dataset(row):
+    y = z.copy()
+    y[row] = np.nan
+    model = LinearRegression(solver=DESCENT, max_iter=50, tol=0)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(dataset(X, y).repeat())
+
+
+@each
+def test_a_first_batch_that_weighs_nothing(model):
+    weight = np.where(np.arange(ROWS) < BATCH, 0.0, generator.uniform(0.5, 2.0, ROWS))
+    model = clone(model).set_params(tol=1e-9 if model.tol else 0)
+    streamed, whole = clone(model), clone(model)
+    assert listen(streamed.fit, dataset(X, target(model), weight)) == []
+    listen(whole.fit, X[BATCH:], target(model)[BATCH:], weight[BATCH:])
+    if isinstance(model.solver, GradientDescent):  # batch by batch
+        assert np.isfinite(streamed.coef_).all()
+        assert streamed.score(X, target(model)) > 0.8
+    else:
+        assert_allclose(raw(streamed, X), raw(whole, X), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [LinearRegression("huber"), LinearRegression(solver=DESCENT)], ids=repr)
+def test_a_first_batch_that_weighs_nothing_in_an_endless_dataset(model):
+    weight = np.where(np.arange(ROWS) < BATCH, 0.0, 1.0)
+    model = clone(model).set_params(solver=DESCENT, max_iter=400, tol=0)
+    assert listen(model.fit, dataset(X, z, weight).repeat()) == []
+    assert_allclose(model.coef_, [1.0, -2.0, 3.0], atol=0.3)
+
+
+@pytest.mark.parametrize("model", [LinearRegression(), LinearRegression("huber"), LogisticRegression()], ids=repr)
+def test_weights_that_are_all_zero(model):
+    with pytest.raises(ValueError, match="weight"):
+        clone(model).fit(dataset(X, target(model), np.zeros(ROWS)))
+
+
+# Labels
+
+
+NAMES = {
+    "two": (np.array(["no", "yes"]), LABELS),
+    "three": (np.array(["blue", "green", "red"]), np.digitize(z, [-1.0, 1.0])),
+    "accents": (np.array(["a", "é", "日本"]), np.digitize(z, [-1.0, 1.0])),
+}
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "sgd"])
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "classes given"])
+@pytest.mark.parametrize("names", NAMES)
+def test_labels_that_are_strings(names, known, solver):
+    names, index = NAMES[names]
+    model = LogisticRegression(solver=solver, random_state=0)
+    if solver == "sgd":
+        model.set_params(solver=DESCENT, max_iter=5, tol=0)
+    streamed = clone(model).fit(dataset(X, names[index]), classes=names if known else None)
+    whole = clone(model).fit(X, names[index])
+    assert_array_equal(streamed.classes_, names)
+    assert streamed.classes_.dtype.kind in "UO"
+    assert all(isinstance(label, str) for label in streamed.predict(X))
+    if solver != "sgd":
+        assert_allclose(raw(streamed, X), raw(whole, X), atol=1e-4)
+        assert streamed.score(X, names[index]) == whole.score(X, names[index])
+
+
+def test_a_string_that_is_no_label():
+    names = np.array(["no", "yes"])[LABELS]
+    with pytest.raises(ValueError, match="maybe"):
+        LogisticRegression().fit(dataset(X, np.where(np.arange(ROWS) == 190, "maybe", names)), classes=["no", "yes"])
+
+
+# Form
+
+
+@pytest.mark.parametrize(
+    ("shape", "which"),
+    [((49,), [0]), ((51,), [3]), ((49,), [3]), ((BATCH, 2), range(4)), ((BATCH, 1), range(4)), ((), range(4))],
+    ids=str,
+)
+@each
+def test_weights_of_a_wrong_length(model, which, shape):
+    def batches():
+        for i, (x, y) in enumerate(in_batches(X, target(model))):
+            yield x, y, np.ones(shape if i in which else BATCH)
+
+    with pytest.raises(ValueError, match=r"(?i)weight") as caught:
+        clone(model).fit(generated(batches))
+    assert str(shape) in str(caught.value)
+    assert "matmul" not in str(caught.value)
+
+
+ONCE = r"(?i)repeat|again|more than once|every pass|each pass"
+
+
+def readable(times, y):
+    """Dataset that yields nothing after so many passes; `generated` looks at it once."""
+    count = iter(range(1000))
+    return generated(lambda: in_batches(X, y) if next(count) <= times else [])
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+@pytest.mark.parametrize("model", [m for m in MODELS if is_classifier(m) or m.solver == "lbfgs" or m.loss == "huber"])
+def test_a_dataset_that_cannot_be_read_again(model, passes):
+    with pytest.raises(ValueError, match=ONCE):
+        clone(model).fit(readable(passes, target(model)))
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("model", [*MODELS[:3], MODELS[6], MODELS[8]], ids=repr)
+def test_sums_that_need_few_passes(model, passes):
+    """They may do with those that there are."""
+    try:
+        fitted = clone(model).fit(readable(passes, z))
+    except ValueError as error:
+        if not re.search(ONCE, str(error)):
+            raise
+    else:
+        assert_allclose(fitted.predict(X), clone(model).fit(X, z).predict(X), atol=1e-5)
+
+
+def test_a_generator_that_is_spent():
+    batches = iter(in_batches(X, z))
+    signature = (tf.TensorSpec((None, 3), tf.float64), tf.TensorSpec((None,), tf.float64))
+    spent = tf.data.Dataset.from_generator(lambda: batches, output_signature=signature)
+    with pytest.raises(ValueError, match=ONCE):
+        LinearRegression("huber").fit(spent)
+
+
+@pytest.mark.parametrize("solver", ["auto", "proximal_newton", "proximal_gradient", DESCENT], ids=str)
+@pytest.mark.parametrize("model", [LinearRegression(alpha=0.1), LogisticRegression()], ids=repr)
+def test_an_endless_dataset_and_an_l1_penalty(model, solver):
+    model = clone(model).set_params(l1_ratio=0.5, solver=solver)
+    settings = {"classes": [0, 1]} if is_classifier(model) else {}
+    with pytest.raises(ValueError, match=r"(?is)(?=.*(without an end|endless|infinite))(?=.*(l1_ratio|L1))") as caught:
+        model.fit(dataset(X, target(model)).repeat(), **settings)
+    for other in ("auto", "proximal_newton", "proximal_gradient"):  # none of them can either
+        assert f"Use solver='{other}'" not in str(caught.value)
+        assert f"or '{other}'" not in str(caught.value)
