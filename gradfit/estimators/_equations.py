@@ -12,15 +12,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
-from gradfit.backend._tensorflow import tf
 from gradfit.models._formula import RESERVED, parse_equation
-from gradfit.models._user_function import traced
-from gradfit.models._written import WrittenEquations
+from gradfit.models._written import WrittenEquations, called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
-from gradfit.objectives._residuals import OneByOne, probe
 from gradfit.solvers._result import warn
 from gradfit.solvers._settings import COUNT, POSITIVE, check_settings
-from gradfit.solvers.batched._roots import Equations, Roots, draw_starts, find_roots
+from gradfit.solvers.batched._roots import Equations, Roots, find_roots
+from gradfit.solvers.batched._starts import draw_starts
 
 _SHOWN = 10
 
@@ -242,10 +240,8 @@ class EquationSystem(BaseEstimator):
     def _function(self, names, parameters, start, rows):
         if not callable(self.equations):
             return WrittenEquations(tuple(parse_equation(text) for text in self.equations), names, parameters)
-        example = [np.atleast_2d(start)[0]] + ([] if rows is None else [rows[0]])
-        probe(self.equations, example, f"equations={self.equations!r}", "the residuals, shape (n_equations,)")
-        specs = [tf.TensorSpec(np.shape(part), tf.float64) for part in example]
-        return OneByOne(traced(self.equations, specs, f"equations={self.equations!r}"))
+        example = [np.atleast_2d(start)[0], *([] if rows is None else [rows[0]])]
+        return called_equations(self.equations, f"equations={self.equations!r}", *example)
 
     def _solve(self, names, parameters, rows, start, n_starts) -> Roots:
         lower, upper = bounds_of(self.bounds, names)

@@ -12,18 +12,15 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gradfit import losses
 from gradfit.backend import _tape
 from gradfit.backend._devices import on_device
-from gradfit.backend._tensorflow import tf
 from gradfit.inspection._summary import report
+from gradfit.inspection._uncertainty import correlations, uncertainty_of
 from gradfit.models._formula import RESERVED, parse
-from gradfit.models._user_function import traced
-from gradfit.models._written import CalledModel, WrittenModel
+from gradfit.models._written import WrittenModel, called_model
 from gradfit.objectives._block_sums import form_of
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
-from gradfit.objectives._residuals import OneByOne, probe
 from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
 from gradfit.solvers.batched._curves import Curves, Fit, fit_curves
-from gradfit.solvers.batched._uncertainty import correlations
 
 
 class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -150,6 +147,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),
                 report=self._report if self.verbose else None,
             )  # fmt: skip
+            found.uncertainty = uncertainty_of(curves, found)
+        lost = ~found.uncertainty.identified.all(1) & np.isin(found.status, list(CONVERGED_STATUSES))
+        found.status[lost] = "unidentified"
         self.parameter_names_ = names
         self._publish(found, y.ndim == 1)
         return self
@@ -168,7 +168,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         theta = np.atleast_2d(self.coef_)
         with on_device(self.device):
             function = self._function(X, self.parameter_names_, theta)
-            curves = Curves(function, *form_of(losses.SquaredError(), False), X, np.zeros((1, len(X))), np.ones(1))
+            unbounded = bounds_of(None, self.parameter_names_)
+            loss = form_of(losses.SquaredError(), fit_intercept=False)
+            curves = Curves(function, *loss, X, np.zeros((1, 1)), np.ones(1), *unbounded)
             if not return_std:
                 return self._by_curve(curves.predict(theta))
             z, jacobian, *_ = curves.linearize(theta)
@@ -260,16 +262,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if not callable(self.model):
             return WrittenModel(parse(self.model), self._column_names(X), names)
         first = np.ones(len(names)) if start is None else np.atleast_2d(start)[0]
-        example = X[:, 0] if X.shape[1] == 1 else X
-        result = probe(self.model, (example, *first), f"model={self.model!r}", f"one value per row, shape ({len(X)},)")
-        if result.shape.rank and result.shape[0] not in (1, len(X)):
-            raise ValueError(
-                f"model={self.model!r} returned shape {tuple(result.shape)}; it must return one value per row, shape "
-                f"({len(X)},)."
-            )
-        columns = tf.TensorSpec([None] if X.shape[1] == 1 else [None, X.shape[1]], tf.float64)
-        model = traced(self.model, [columns, *[tf.TensorSpec([], tf.float64)] * len(names)], f"model={self.model!r}")
-        return OneByOne(CalledModel(model, len(names), X.shape[1]))
+        return called_model(self.model, X, names, first)
 
     def _publish(self, found: Fit, single: bool):
         def one(values):

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
-from gradfit.models._user_function import UserFunction, as_tensor, graph_key
+from gradfit.models._user_function import as_tensor, traced_at
 from gradfit.objectives._bounds import bounds_of, check_inside
 from gradfit.objectives._function import FlatBounds, FunctionForm, FunctionObjective
 from gradfit.solvers import LBFGS, GradientDescent, Newton, _loop
@@ -130,11 +130,11 @@ def _keeps_falling(objective, start, result) -> bool:
 
 def _compose(fun, start, limits) -> FunctionObjective:
     """Return the objective, after one evaluation that shows whether the function can be minimized."""
-    function = UserFunction("minimize", fun, start, is_scalar=True)
+    function = traced_at("minimize", fun, start, is_scalar=True)
     began = time.perf_counter()
-    function.connected(function.differentiated(_tape.value_and_gradient)[1])
+    function.connected(function.tried(_tape.value_and_gradient, start)[1])
     seconds = time.perf_counter() - began
-    key = None if function.compiled is None else graph_key(function.compiled)
+    key = None if function.concrete is None else function.key
     form = FunctionForm(function, key, tuple(start.shape), start.dtype.name, len(limits.lower) > 0)
     return FunctionObjective(form, limits, seconds)
 

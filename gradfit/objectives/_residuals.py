@@ -59,10 +59,7 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Residuals:
-    """The kind of batch a program is compiled for: a function of ``(theta, shared, own)`` and a loss without numbers.
-
-    The function maps (B, p) parameters to (B, m) predictions and is compared and hashed, so that programs are shared.
-    """
+    """The kind of batch a program is compiled for: a function of `models._written` and a loss without numbers."""
 
     function: Any
     loss: Form
@@ -77,6 +74,8 @@ class Residuals:
         return z, tf.transpose(transposed, [0, 2, 1]), *self.pointwise(z, data)[1:]
 
     def _jacobians(self, theta, data):
+        if self.function.loops:
+            return self.function.jacobians_in_turn(theta, data.shared, data.own)
         return _tape.member_jacobians(lambda t: self.predict(t, data), theta)
 
     def sums(self, theta, data: Data) -> Sums:
@@ -117,42 +116,3 @@ def _products(a, b):
     if a.shape[1] > _FEW:
         return tf.matmul(a, b, transpose_b=True)
     return tf.reduce_sum(a[:, :, None, :] * b[:, None, :, :], -1)
-
-
-@dataclass(frozen=True)
-class OneByOne:
-    """A user's function of one member, ``f(theta, *shared, *own)``, made to work on a batch."""
-
-    function: Any
-
-    def __call__(self, theta, shared, own):
-        """Return the (B, m) results of the members."""
-
-        def one(member):
-            result = self.function(member[0], *shared, *member[1:])
-            result = tf.stack(result) if isinstance(result, (list, tuple)) else result
-            return tf.cast(tf.reshape(result, [-1]), tf.float64)
-
-        return tf.vectorized_map(one, (theta, *own))
-
-
-def probe(function, arguments, what: str, returns: str):
-    """Call a user's function once and return its result; raise ValueError that names what is wrong with it."""
-    try:
-        result = function(*(tf.constant(a, tf.float64) for a in arguments))
-        result = tf.stack(result) if isinstance(result, (list, tuple)) else result
-    except Exception as error:
-        raise ValueError(
-            f"{what} failed at the start with {type(error).__name__}: {error}. It must use TensorFlow operations only "
-            f"(tf.math, not NumPy), on float64 tensors, and return {returns}."
-        ) from error
-    if not tf.is_tensor(result):
-        raise ValueError(
-            f"{what} returned a {type(result).__name__}; it must return a TensorFlow tensor with {returns}. Write it "
-            "in TensorFlow operations (tf.math, not NumPy), so that it can be differentiated."
-        )
-    if not result.dtype.is_floating:
-        raise ValueError(f"{what} returned {result.dtype.name} numbers; it must return real float64 ones.")
-    if result.shape.rank > 1:
-        raise ValueError(f"{what} returned shape {tuple(result.shape)}; it must return {returns}.")
-    return result

@@ -45,6 +45,10 @@ MESSAGES = {
         "coefficients are not unique; one of many equally good sets is given. Drop the redundant features or add a "
         "penalty."
     ),
+    "unidentified": (
+        "Converged, but the data do not identify every parameter: those whose standard error is infinite may take "
+        "other values and fit as well. Fix one of them by its bounds, or simplify the model."
+    ),
     "function_max_iter": (
         "Stopped at max_iter={max_iter} before reaching tol={tol:g}: the largest component of the projected gradient "
         "is {error:.1e}. Raise max_iter, start closer to a minimum, or take another solver."
@@ -103,7 +107,7 @@ REMEDIES = {
     "nonfinite": "Give a p0, or bounds, where the model is finite for every row.",
 }
 
-CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient"})
+CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient", "unidentified"})
 SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations"})
 
 
