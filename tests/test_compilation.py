@@ -1,4 +1,4 @@
-"""Programs run uncompiled at first, are compiled when they come again, and give the same answers either way."""
+"""Programs are compiled once, at their first use, for any number of members and rows."""
 
 from __future__ import annotations
 
@@ -6,50 +6,56 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gradfit import EquationSystem, LogisticRegression, NonlinearRegression
-from gradfit.backend._compiled_later import CompiledLater
+from gradfit import EquationSystem, NonlinearRegression
+from gradfit.backend import _compile
 from gradfit.backend._tensorflow import tf
-from gradfit.solvers import _loop
-from gradfit.solvers.batched import _batch_loop
 
 
-def test_patience():
-    calls = []
-
-    def function(x):
-        calls.append(x)
-        return 2 * x
-
-    later = CompiledLater(function, [tf.TensorSpec([], tf.float64)], patience=3)
-    results = [float(later(tf.constant(float(k), tf.float64))) for k in range(6)]
-    assert results == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
-    assert len(calls) == 4  # three times uncompiled, and once to be traced
+def decay(x, a, b, c):
+    return a * tf.exp(-b * x) + c
 
 
-LINE = np.linspace(-2, 2, 100)
+def curve(model):
+    def fit(n_rows, n_curves):
+        x = np.linspace(0, 2, n_rows)
+        y = np.exp(-3 * x)[:, None] * np.linspace(1, 2, n_curves) + 0.5
+        return NonlinearRegression(model).fit(x[:, None], y).predict([[1.0]])[0, 0]
+
+    return fit
+
+
+def system(equations):
+    def solve(_, n_systems):
+        rows = np.linspace(5, 6, n_systems)[:, None]
+        return EquationSystem(equations, parameters=["p"], x0=[3.0, 0.5]).fit(rows).solution_[0]
+
+    return solve
+
+
 FITS = {
-    "logistic": lambda: LogisticRegression(tol=1e-10).fit(LINE[:, None], np.sin(9 * LINE) + LINE > 0).coef_,
-    "curve": lambda: NonlinearRegression("a * tanh(b * x) + c").fit(LINE[:, None], np.tanh(3 * LINE)).coef_,
-    "system": lambda: EquationSystem(["x**2 + y**2 = 5", "x*y = 2"], x0=[3.0, 0.5]).fit().solution_,
+    "formula": curve("a * exp(-b * x) + c"),
+    "model": curve(decay),
+    "equations": system(["x**2 + y**2 = p", "x*y = 2"]),
+    "function": system(lambda x, p: tf.stack([x[0] ** 2 + x[1] ** 2 - p[0], x[0] * x[1] - 2])),
 }
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_a_first_small_fit_compiles_nothing(monkeypatch, name):
-    for cache in (_loop._programs, _batch_loop._program, _batch_loop._evaluation):
-        cache.cache_clear()
-    programs, original = [], CompiledLater.__init__
+def test_fits_of_all_sizes_share_what_the_first_one_compiled(monkeypatch, name):
+    _compile.compiled.cache_clear()
+    programs, original = [], _compile.Program.__init__
 
-    def recorded(self, *arguments, **options):
-        programs.append(self)
-        original(self, *arguments, **options)
+    def recorded(self, function, *arguments):
+        programs.append(function)
+        original(self, function, *arguments)
 
-    monkeypatch.setattr(CompiledLater, "__init__", recorded)
-    first = FITS[name]()
-    assert [program for program in programs if program._compiled is not None] == []
-    later = [FITS[name]() for _ in range(12)][-1]
-    assert all(program._compiled is not None for program in programs)
-    assert_allclose(later, first, rtol=1e-9)
+    monkeypatch.setattr(_compile.Program, "__init__", recorded)
+    first = FITS[name](20, 1)
+    assert 1 <= len(programs) == len(set(programs)) <= 4
+    compiled = len(programs)
+    for size in range(1, 21):
+        assert_allclose(FITS[name](10 + size, size), first, rtol=1e-6)
+    assert len(programs) == compiled
 
 
 def test_a_large_batch_whose_shape_comes_again_gets_the_same_answers():

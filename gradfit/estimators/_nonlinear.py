@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
@@ -14,7 +12,8 @@ from gradfit.backend import _tape
 from gradfit.backend._devices import on_device
 from gradfit.inspection._summary import report
 from gradfit.inspection._uncertainty import correlations, uncertainty_of
-from gradfit.models._formula import RESERVED, parse
+from gradfit.models._formula import parse
+from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import WrittenModel, called_model
 from gradfit.objectives._block_sums import form_of
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
@@ -131,7 +130,10 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if loss.needs_probe:
             _tape.probe(loss, "float64")
         loss.check_target(y)
-        names = self._parameter_names(X)
+        if callable(self.model):
+            names = names_in_signature(self.model, self.p0)
+        else:
+            names = names_in_formula(self.model, self._column_names(X), hasattr(self, "feature_names_in_"))
         start = None if self.p0 is None else start_of(self.p0, names, "p0")
         lower, upper = bounds_of(self.bounds, names)
         if start is not None:
@@ -220,43 +222,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
 
     def _column_names(self, X):
-        if hasattr(self, "feature_names_in_"):
-            return tuple(map(str, self.feature_names_in_))
-        return ("x",) if X.shape[1] == 1 else tuple(f"x{k}" for k in range(X.shape[1]))
-
-    def _parameter_names(self, X):
-        if callable(self.model):
-            return self._names_from_signature()
-        columns, used = self._column_names(X), parse(self.model).names
-        clash = [name for name in columns if name in RESERVED and name in self.model]
-        if clash:
-            raise ValueError(f"NonlinearRegression: the column {clash[0]!r} has the name of a function; rename it.")
-        alone = [name for name in used if name not in columns and (name == "x" or name in _numbered(X.shape[1] + 9))]
-        if alone and not hasattr(self, "feature_names_in_"):
-            raise ValueError(
-                f"NonlinearRegression: {alone[0]!r} in model={self.model!r} is no column: X has {X.shape[1]} columns, "
-                f"named {', '.join(columns)}."
-            )
-        names = tuple(name for name in used if name not in columns)
-        if not names:
-            raise ValueError(f"NonlinearRegression: model={self.model!r} has no parameters to fit.")
-        if not set(used) & set(columns):
-            raise ValueError(f"NonlinearRegression: model={self.model!r} uses no column of X: {', '.join(columns)}.")
-        return names
-
-    def _names_from_signature(self):
-        try:
-            given = list(inspect.signature(self.model).parameters.values())[1:]
-        except (TypeError, ValueError):
-            given = []
-        if given and all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in given):
-            return tuple(p.name for p in given if p.default is p.empty)
-        if self.p0 is None or isinstance(self.p0, dict):
-            raise ValueError(
-                "NonlinearRegression: the parameters of the model cannot be told from its signature; write "
-                "model(x, a, b, ...), or give p0 as an array."
-            )
-        return tuple(f"p{k}" for k in range(np.shape(self.p0)[-1] if np.ndim(self.p0) else 1))
+        return column_names(X.shape[1], getattr(self, "feature_names_in_", None))
 
     def _function(self, X, names, start):
         if not callable(self.model):
@@ -302,7 +268,3 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.regressor_tags.poor_score = True  # how well it fits is up to the user's model
         return tags
-
-
-def _numbered(count):
-    return {f"x{k}" for k in range(count)}

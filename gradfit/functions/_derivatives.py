@@ -64,9 +64,7 @@ def _require_elementwise(function, x):
     weighted = _tape.derivative(lambda x: weight * function(x), x, 1).numpy()
     size = np.abs(slope[np.isfinite(slope)]).max(initial=0.0)
     if not np.allclose(weighted, weight * slope, rtol=1e-3, atol=1e-6 * size, equal_nan=True):
-        raise ValueError(
-            f"{function.what} mixes the entries of x; it must work element by element. Use jacobian."
-        )
+        raise ValueError(f"{function.what} mixes the entries of x; it must work element by element. Use jacobian.")
 
 
 def gradient(fun, x):

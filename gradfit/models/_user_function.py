@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from gradfit.backend import _tape
-from gradfit.backend._compile import Replay, has_control_flow
+from gradfit.backend._compile import has_control_flow
+from gradfit.backend._replay import Replay
 from gradfit.backend._tensorflow import tf
 
 _OPAQUE = frozenset({"StopGradient", "PyFunc", "PyFuncStateless", "EagerPyFunc"})
@@ -88,9 +89,9 @@ class UserFunction:
     def disconnected(self, because: str = "", name: str = "x") -> ValueError:
         """Return the error about a result that leaves TensorFlow on its way from an argument."""
         return ValueError(
-            f"{self.what} does not depend on {name} through TensorFlow operations{because}; use tf.math, not NumPy, and "
-            "no rounding, tf.stop_gradient or integers on the way. A function that is constant cannot be told apart "
-            "from that: add 0 * x to it."
+            f"{self.what} does not depend on {name} through TensorFlow operations{because}; use tf.math, not NumPy, "
+            "and no rounding, tf.stop_gradient or integers on the way. A function that is constant cannot be told "
+            "apart from that: add 0 * x to it."
         )
 
     def at(self, arguments, names):
@@ -156,7 +157,8 @@ class UserFunction:
                 if str(error).startswith(self.what):
                     raise
                 if any(isinstance(error, kind) and re.search(hint, str(error)) for kind, hint in _SUSPECT.items()):
-                    raise self.disconnected(f" ({error})", "x" if may_branch else "all its arguments") from error
+                    because = str(error).strip().splitlines()[-1].strip()  # AutoGraph puts a traceback in front
+                    raise self.disconnected(f" ({because})", "x" if may_branch else "all its arguments") from error
                 failure = error
                 break
         if may_branch:  # whatever else is wrong shows when it is called
@@ -183,9 +185,9 @@ class UserFunction:
         parts = [part for part in tf.nest.flatten(arguments) if hasattr(part, "dtype")]
         kinds = ", ".join(f"a {part.dtype.name} tensor of shape {tuple(part.shape)}" for part in parts)
         return ValueError(
-            f"{self.what} failed with {type(error).__name__}: {error} It is called with {kinds}; it must use TensorFlow "
-            "operations only (tf.math, not NumPy, and tf.where instead of Python's if), with numbers as Python floats "
-            "or tf.cast(..., x.dtype)."
+            f"{self.what} failed with {type(error).__name__}: {error} It is called with {kinds}; it must use "
+            "TensorFlow operations only (tf.math, not NumPy, and tf.where instead of Python's if), with numbers as "
+            "Python floats or tf.cast(..., x.dtype)."
         )
 
     @cached_property
@@ -231,7 +233,6 @@ def _key(concrete) -> tuple:
     return hashlib.sha256(graph).hexdigest(), *map(id, concrete.captured_inputs)
 
 
-@lru_cache
 def _iterable(kind):
     """Return the class of tensors of a known size that Python code may unpack, as it may outside a trace."""
 
