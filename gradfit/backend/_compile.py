@@ -30,7 +30,7 @@ class Program:
     """
 
     def __init__(self, function, specs, serial: bool = False, xla: bool = False):
-        self._executor = _SERIAL if serial else ""
+        self._executor, self._xla = _SERIAL if serial else "", xla
         context = tf.experimental.function_executor_type(_SERIAL) if serial else nullcontext()
         with context:  # it has to be known while tracing: it decides how loops are lowered
             traced = tf.function(function, input_signature=specs, autograph=False, jit_compile=xla or None)
@@ -40,6 +40,8 @@ class Program:
 
     def __call__(self, *inputs):
         """Return the outputs as tensors, nested as the function returned them."""
+        if self._xla:  # the raw operation would not compile it
+            return self._concrete(*tf.nest.map_structure(tf.convert_to_tensor, inputs))
         flat = tf.nest.flatten(inputs)
         outputs = tf.raw_ops.StatefulPartitionedCall(
             args=flat + self._captured, Tout=self._types, f=self._concrete, executor_type=self._executor

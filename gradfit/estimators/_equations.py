@@ -235,21 +235,18 @@ class EquationSystem(BaseEstimator):
 
     def _publish(self, found: Roots, rows):
         def one(values):
-            return values if rows is not None else values[0]
+            if rows is not None:
+                return values
+            return values[0] if np.ndim(values[0]) else values[0].item()
 
         self.parameter_rows_ = rows
-        self.solution_, self.residual_ = one(found.x), one(found.residual)
-        columns = found.x.T if rows is not None else found.x[0].tolist()
-        self.solution_dict_ = dict(zip(self.unknown_names_, columns, strict=True))
-        stationary = found.solved | np.isin(found.status, ("stationary", "least_squares"))
-        full = found.solved & (found.rank == found.x.shape[1])
-        self.residual_norm_ = found.largest if rows is not None else float(found.largest[0])
-        self.solved_, self.converged_, self.unique_ = (
-            part if rows is not None else bool(part[0]) for part in (found.solved, stationary, full)
-        )
-        self.rank_, self.n_iter_ = (part if rows is not None else int(part[0]) for part in (found.rank, found.n_iter))
-        self.status_ = found.status if rows is not None else str(found.status[0])
         self._found = replace(found, jacobian=None)  # the messages need the rest
+        self.solution_, self.residual_, self.residual_norm_ = map(one, (found.x, found.residual, found.largest))
+        self.solution_dict_ = {name: one(values) for name, values in zip(self.unknown_names_, found.x.T, strict=True)}
+        self.solved_ = one(found.solved)
+        self.converged_ = one(found.solved | np.isin(found.status, ("stationary", "least_squares")))
+        self.unique_ = one(found.solved & (found.rank == found.x.shape[1]))
+        self.rank_, self.n_iter_, self.status_ = map(one, (found.rank, found.n_iter, found.status))
         self.null_space_, self.roots_ = one(found.null_space), one(found.roots)
 
     def _warn(self, found: Roots):

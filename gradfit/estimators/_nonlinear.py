@@ -232,20 +232,17 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _publish(self, found: Fit, single: bool):
         def one(values):
-            return values[0] if single else values
+            if not single:
+                return values
+            return values[0] if np.ndim(values[0]) else values[0].item()
 
         self._fit = found
-        self.coef_ = one(found.theta)
-        self.params_ = dict(zip(self.parameter_names_, found.theta.T, strict=True))
-        if single:
-            self.params_ = {name: float(value[0]) for name, value in self.params_.items()}
-        self.covariance_ = one(found.uncertainty.covariance)
+        self.coef_, self.covariance_ = one(found.theta), one(found.uncertainty.covariance)
+        self.params_ = {name: one(values) for name, values in zip(self.parameter_names_, found.theta.T, strict=True)}
         self.std_errors_ = np.sqrt(np.einsum("...pp->...p", self.covariance_))
-        variance, converged = found.uncertainty.residual_variance, np.isin(found.status, list(CONVERGED_STATUSES))
-        self.residual_variance_ = float(variance[0]) if single else variance
-        self.converged_ = bool(converged[0]) if single else converged
-        self.status_ = str(found.status[0]) if single else found.status
-        self.n_iter_ = int(found.n_iter[0]) if single else found.n_iter
+        self.residual_variance_ = one(found.uncertainty.residual_variance)
+        converged = np.isin(found.status, list(CONVERGED_STATUSES))
+        self.converged_, self.status_, self.n_iter_ = map(one, (converged, found.status, found.n_iter))
         failed = np.flatnonzero(~converged)
         if len(failed):
             shown = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")

@@ -144,7 +144,8 @@ class UserFunction:
     def _trace(self, specs, may_branch):
         def call(*arguments):
             for part in tf.nest.flatten(arguments):
-                part.__class__ = _iterable(type(part))
+                if part.shape.rank and part.shape[0] is not None:
+                    part.__class__ = _iterable(type(part))
             return finish(self.function(*arguments))
 
         finish = tf.autograph.experimental.do_not_convert(self._as_tensor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt, LMS
 _CHUNK = 16
 _WORTH_XLA = 10_000  # members seen in one shape from which it is worth a compilation of its own, about 1 s
 _CALL = 8  # members whose steps cost as much as a call
+_SMALL = 3_200  # residuals up to which handing operations from thread to thread doubles the time of a step
 _NUMBERS = np.dtype(np.float64)
 
 
@@ -73,12 +74,12 @@ def _unfinished(status, n_members):
 
 def predict_batch(problem, data: Data, theta):
     """Return the predictions, (B, m), in NumPy."""
-    return _evaluate(problem, "predict", data, theta)
+    return _evaluate(problem, "predict", data, theta, serial=False)  # of many candidates, as a rule
 
 
 def linearize_batch(problem, data: Data, theta):
     """Return predictions, Jacobians, (B, m, p), and slopes and curvatures of the loss, (B, m), in NumPy."""
-    return _evaluate(problem, "linearize", data, theta)
+    return _evaluate(problem, "linearize", data, theta, _is_serial(problem, data, len(theta)))
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ class _Evaluation:
         return getattr(self.problem, self.what)(theta, data)
 
 
-def _evaluate(problem, what, data, theta):
+def _evaluate(problem, what, data, theta, serial):
     size = theta.shape[1]
-    program = compiled(_Evaluation(problem, what), (_specs(data, size), spec_of(_NUMBERS, None, size)))
+    specs = _specs(data, size), spec_of(_NUMBERS, None, size)
+    program = compiled(_Evaluation(problem, what), specs, serial)
     return tf.nest.map_structure(lambda part: part.numpy(), program(data, theta))
 
 
@@ -122,17 +124,23 @@ def _advance(solver, problem, data, packed, limits):
     """Return the packed state after a chunk; large batches whose shape comes again get an XLA program."""
     size = data.lower.shape[1]
     specs = _specs(data, size), spec_of(_NUMBERS, None, packed.shape[1]), spec_of(_NUMBERS, 3)
-    program = partial(compiled, _Chunk(solver, problem), specs)
     usage = _usage(_Chunk(solver, problem), specs)
     shapes = tuple(np.shape(part) for part in tf.nest.flatten((data, packed)))
     worth = usage.seen[shapes] >= _WORTH_XLA
     usage.seen[shapes] += len(packed) + _CALL
     if usage.knows_xla and worth:
         try:
-            return program(xla=True)(data, packed, limits).numpy()
+            return compiled(_Chunk(solver, problem), specs, xla=True)(data, packed, limits).numpy()
         except tf.errors.OpError:  # the user's function holds an operation that XLA does not know
             usage.knows_xla = False
-    return program()(data, packed, limits).numpy()
+    program = compiled(_Chunk(solver, problem), specs, _is_serial(problem, data, len(packed)))
+    return program(data, packed, limits).numpy()
+
+
+def _is_serial(problem, data, n_members) -> bool:
+    """Return whether one thread does it all: not on a GPU, nor a user's loops and branches, which would never end."""
+    rows = len(data.shared[0]) if data.shared else data.y.shape[1]
+    return n_members * rows <= _SMALL and not problem.function.loops and not tf.config.list_logical_devices("GPU")
 
 
 class _Usage:
