@@ -243,13 +243,12 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.residual_variance_ = one(found.uncertainty.residual_variance)
         converged = np.isin(found.status, list(CONVERGED_STATUSES))
         self.converged_, self.status_, self.n_iter_ = map(one, (converged, found.status, found.n_iter))
-        failed = np.flatnonzero(~converged)
-        if len(failed):
-            shown = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
-            where = (
-                "" if single else f"{len(failed)} of {len(converged)} curves failed, at columns {shown}. The first: "
-            )
-            warn("NonlinearRegression", where + curve_message(found, failed[0]))
+        doubtful = np.flatnonzero(found.status == "unidentified" if converged.all() else ~converged)
+        if len(doubtful):
+            shown = ", ".join(map(str, doubtful[:10])) + (", ..." if len(doubtful) > 10 else "")
+            what = "are not identified" if converged.all() else "failed"
+            where = f"{len(doubtful)} of {len(converged)} curves {what}, at columns {shown}. The first: "
+            warn("NonlinearRegression", ("" if single else where) + curve_message(found, doubtful[0]))
 
     @property
     def message_(self):
