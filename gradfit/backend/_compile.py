@@ -25,19 +25,23 @@ class Program:
         One entry an argument.
     serial : bool
         One thread runs it: operations on few rows cost less than handing them from thread to thread.
+    xla : bool
+        XLA compiles it anew for every shape, in about a second, to code without passes through memory in between.
     """
 
-    def __init__(self, function, specs, serial: bool = False):
-        self._executor = _SERIAL if serial else ""
+    def __init__(self, function, specs, serial: bool = False, xla: bool = False):
+        self._executor, self._xla = _SERIAL if serial else "", xla
         context = tf.experimental.function_executor_type(_SERIAL) if serial else nullcontext()
         with context:  # it has to be known while tracing: it decides how loops are lowered
-            traced = tf.function(function, input_signature=specs, autograph=False)
+            traced = tf.function(function, input_signature=specs, autograph=False, jit_compile=xla or None)
             self._concrete = traced.get_concrete_function()
         self._captured = list(self._concrete.captured_inputs)
         self._types = [tensor.dtype for tensor in self._concrete.outputs]
 
     def __call__(self, *inputs):
         """Return the outputs as tensors, nested as the function returned them."""
+        if self._xla:  # the raw operation would not compile it
+            return self._concrete(*tf.nest.map_structure(tf.convert_to_tensor, inputs))
         flat = tf.nest.flatten(inputs)
         outputs = tf.raw_ops.StatefulPartitionedCall(
             args=flat + self._captured, Tout=self._types, f=self._concrete, executor_type=self._executor
@@ -46,12 +50,12 @@ class Program:
 
 
 @lru_cache(maxsize=128)
-def compiled(function, specs, serial: bool = False) -> Program:
+def compiled(function, specs, serial: bool = False, xla: bool = False) -> Program:
     """Return the program of a function for tensors of these specs; equal functions share one.
 
     Functions that users wrote have to be compared by what was traced of them: see `models._user_function`.
     """
-    return Program(function, specs, serial)
+    return Program(function, specs, serial, xla)
 
 
 @lru_cache(maxsize=1024)

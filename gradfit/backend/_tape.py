@@ -77,15 +77,18 @@ def value_and_gradient(fun, x):
     return value, tf.nest.map_structure(_dense, tape.gradient(value, x))
 
 
-def jacobian(fun, x):
-    """Return a function's value and its Jacobian, value's shape + x's shape; None where unconnected."""
+def jacobian(fun, x, loops: bool = False):
+    """Return a function's value and its Jacobian, value's shape + x's shape; None where unconnected.
+
+    `loops` says that the function branches or loops, whose derivatives TensorFlow cannot vectorize.
+    """
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         value = fun(x)
-    return value, _rows(tape, value, x)
+    return value, _rows(tape, value, x, loops)
 
 
-def value_gradient_and_hessian(fun, x):
+def value_gradient_and_hessian(fun, x, loops: bool = False):
     """Return a scalar function's value, gradient and Hessian; gradient and Hessian are None where unconnected."""
     with tf.GradientTape(persistent=True) as outer:
         outer.watch(x)
@@ -93,14 +96,14 @@ def value_gradient_and_hessian(fun, x):
         if gradient is None:
             return value, None, None
         gradient = gradient + 0.0 * x  # the Hessian of a linear function is zero, not missing
-    return value, gradient, _rows(outer, gradient, x)
+    return value, gradient, _rows(outer, gradient, x, loops)
 
 
-def _rows(tape, target, source):
+def _rows(tape, target, source, loops):
     """Return ``d target / d source``, None where unconnected; few rows are cheaper one by one."""
     size = target.shape.num_elements()
     if not 0 < (size or 0) <= FEW_ROWS:
-        return tape.jacobian(target, source)
+        return tape.jacobian(target, source, experimental_use_pfor=not loops)
     seeds = [tf.reshape(tf.one_hot(k, size, dtype=target.dtype), target.shape) for k in range(size)]
     rows = [_dense(tape.gradient(target, source, output_gradients=seed)) for seed in seeds]
     return None if rows[0] is None else tf.reshape(tf.stack(rows), (*target.shape, *source.shape))

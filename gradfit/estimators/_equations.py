@@ -12,15 +12,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
-from gradfit.backend._tensorflow import tf
-from gradfit.models._formula import RESERVED, parse_equation
-from gradfit.models._user_function import traced
-from gradfit.models._written import WrittenEquations
+from gradfit.models._formula import parse_equation
+from gradfit.models._names import names_of_parameters, names_of_unknowns
+from gradfit.models._written import WrittenEquations, called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
-from gradfit.objectives._residuals import OneByOne, probe
 from gradfit.solvers._result import warn
 from gradfit.solvers._settings import COUNT, POSITIVE, check_settings
-from gradfit.solvers.batched._roots import Equations, Roots, draw_starts, find_roots
+from gradfit.solvers.batched._roots import Equations, Roots, find_roots
+from gradfit.solvers.batched._starts import draw_starts
 
 _SHOWN = 10
 
@@ -135,9 +134,9 @@ class EquationSystem(BaseEstimator):
         self
         """
         self._check_settings()
-        parameters = self._parameter_names(X)
+        parameters = names_of_parameters(self.parameters, X, self.equations)
         rows = None if X is None else self._rows(X, parameters, reset=True)
-        names = self._unknown_names(parameters)
+        names = names_of_unknowns(self.unknowns, parameters, self.x0, self.equations)
         start = start_of(self.x0, names, "x0")
         found = self._solve(names, parameters, rows, start, self.n_starts)
         self.unknown_names_, self.parameter_names_ = names, parameters
@@ -188,23 +187,6 @@ class EquationSystem(BaseEstimator):
             if isinstance(given, str) or not len(given) or not all(isinstance(text, str) for text in given):
                 raise ValueError("EquationSystem: equations must be a list of strings, or a function of x.")
 
-    def _parameter_names(self, X):
-        if self.parameters is not None:
-            names = tuple(self.parameters)
-        elif X is None:
-            names = ()
-        elif hasattr(X, "columns"):
-            names = tuple(map(str, X.columns))
-        elif callable(self.equations):
-            names = tuple(f"p{k}" for k in range(np.shape(X)[1] if np.ndim(X) == 2 else 0))
-        else:
-            raise ValueError("EquationSystem: X was given, but `parameters` does not name its columns.")
-        if names and X is None:
-            raise ValueError(
-                f"EquationSystem: the parameters {', '.join(names)} have no values; call fit(X) with them."
-            )
-        return names
-
     def _rows(self, X, parameters, reset):
         if hasattr(X, "columns") and set(parameters) <= set(map(str, X.columns)):
             X = X[list(parameters)]
@@ -216,36 +198,11 @@ class EquationSystem(BaseEstimator):
             )
         return rows
 
-    def _unknown_names(self, parameters):
-        declared = tuple(self.unknowns or ())
-        if len(set(declared)) < len(declared) or set(declared) & set(parameters):
-            clash = next(n for n in declared if declared.count(n) > 1 or n in parameters)
-            raise ValueError(f"EquationSystem: {clash!r} is named twice among unknowns and parameters.")
-        reserved = [name for name in (*declared, *parameters) if name in RESERVED]
-        if callable(self.equations):
-            if not declared and self.x0 is None:
-                raise ValueError(
-                    "EquationSystem: a function needs x0, or `unknowns`, to tell how many unknowns it has."
-                )
-            return declared or tuple(f"x{k}" for k in range(np.shape(self.x0)[-1] if np.ndim(self.x0) else 1))
-        if reserved:
-            raise ValueError(f"EquationSystem: {reserved[0]!r} is a function or constant; give it another name.")
-        used = dict.fromkeys(name for text in self.equations for name in parse_equation(text).names)
-        unused = [name for name in (*declared, *parameters) if name not in used]
-        if unused:
-            raise ValueError(f"EquationSystem: {unused[0]!r} is declared but stands in no equation.")
-        names = declared + tuple(name for name in used if name not in declared and name not in parameters)
-        if not names:
-            raise ValueError("EquationSystem: the equations have no unknowns.")
-        return names
-
     def _function(self, names, parameters, start, rows):
         if not callable(self.equations):
             return WrittenEquations(tuple(parse_equation(text) for text in self.equations), names, parameters)
-        example = [np.atleast_2d(start)[0]] + ([] if rows is None else [rows[0]])
-        probe(self.equations, example, f"equations={self.equations!r}", "the residuals, shape (n_equations,)")
-        specs = [tf.TensorSpec(np.shape(part), tf.float64) for part in example]
-        return OneByOne(traced(self.equations, specs, f"equations={self.equations!r}"))
+        example = [np.atleast_2d(start)[0], *([] if rows is None else [rows[0]])]
+        return called_equations(self.equations, f"equations={self.equations!r}", *example)
 
     def _solve(self, names, parameters, rows, start, n_starts) -> Roots:
         lower, upper = bounds_of(self.bounds, names)
@@ -278,21 +235,18 @@ class EquationSystem(BaseEstimator):
 
     def _publish(self, found: Roots, rows):
         def one(values):
-            return values if rows is not None else values[0]
+            if rows is not None:
+                return values
+            return values[0] if np.ndim(values[0]) else values[0].item()
 
         self.parameter_rows_ = rows
-        self.solution_, self.residual_ = one(found.x), one(found.residual)
-        columns = found.x.T if rows is not None else found.x[0].tolist()
-        self.solution_dict_ = dict(zip(self.unknown_names_, columns, strict=True))
-        stationary = found.solved | np.isin(found.status, ("stationary", "least_squares"))
-        full = found.solved & (found.rank == found.x.shape[1])
-        self.residual_norm_ = found.largest if rows is not None else float(found.largest[0])
-        self.solved_, self.converged_, self.unique_ = (
-            part if rows is not None else bool(part[0]) for part in (found.solved, stationary, full)
-        )
-        self.rank_, self.n_iter_ = (part if rows is not None else int(part[0]) for part in (found.rank, found.n_iter))
-        self.status_ = found.status if rows is not None else str(found.status[0])
         self._found = replace(found, jacobian=None)  # the messages need the rest
+        self.solution_, self.residual_, self.residual_norm_ = map(one, (found.x, found.residual, found.largest))
+        self.solution_dict_ = {name: one(values) for name, values in zip(self.unknown_names_, found.x.T, strict=True)}
+        self.solved_ = one(found.solved)
+        self.converged_ = one(found.solved | np.isin(found.status, ("stationary", "least_squares")))
+        self.unique_ = one(found.solved & (found.rank == found.x.shape[1]))
+        self.rank_, self.n_iter_, self.status_ = map(one, (found.rank, found.n_iter, found.status))
         self.null_space_, self.roots_ = one(found.null_space), one(found.roots)
 
     def _warn(self, found: Roots):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
@@ -12,18 +10,16 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gradfit import losses
 from gradfit.backend import _tape
 from gradfit.backend._devices import on_device
-from gradfit.backend._tensorflow import tf
 from gradfit.inspection._summary import report
+from gradfit.inspection._uncertainty import correlations, uncertainty_of
 from gradfit.losses._kind import LossKind
-from gradfit.models._formula import RESERVED, parse
-from gradfit.models._user_function import traced
-from gradfit.models._written import CalledModel, WrittenModel
+from gradfit.models._formula import parse
+from gradfit.models._names import column_names, names_in_formula, names_in_signature
+from gradfit.models._written import WrittenModel, called_model
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
-from gradfit.objectives._residuals import OneByOne, probe
 from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
 from gradfit.solvers.batched._curves import Curves, Fit, fit_curves
-from gradfit.solvers.batched._uncertainty import correlations
 
 
 class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -134,7 +130,10 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if loss.needs_probe:
             _tape.probe(loss, "float64")
         loss.check_target(y)
-        names = self._parameter_names(X)
+        if callable(self.model):
+            names = names_in_signature(self.model, self.p0)
+        else:
+            names = names_in_formula(self.model, self._column_names(X), hasattr(self, "feature_names_in_"))
         start = None if self.p0 is None else start_of(self.p0, names, "p0")
         lower, upper = bounds_of(self.bounds, names)
         if start is not None:
@@ -150,6 +149,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),
                 report=self._report if self.verbose else None,
             )  # fmt: skip
+            found.uncertainty = uncertainty_of(curves, found)
+        lost = ~found.uncertainty.identified.all(1) & np.isin(found.status, list(CONVERGED_STATUSES))
+        found.status[lost] = "unidentified"
         self.parameter_names_ = names
         self._publish(found, y.ndim == 1)
         return self
@@ -168,7 +170,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         theta = np.atleast_2d(self.coef_)
         with on_device(self.device):
             function = self._function(X, self.parameter_names_, theta)
-            curves = Curves(function, *LossKind.of(losses.SquaredError()), X, np.zeros((1, len(X))), np.ones(1))
+            unbounded = bounds_of(None, self.parameter_names_)
+            loss = LossKind.of(losses.SquaredError())
+            curves = Curves(function, *loss, X, np.zeros((1, 1)), np.ones(1), *unbounded)
             if not return_std:
                 return self._by_curve(curves.predict(theta))
             z, jacobian, *_ = curves.linearize(theta)
@@ -218,82 +222,33 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
 
     def _column_names(self, X):
-        if hasattr(self, "feature_names_in_"):
-            return tuple(map(str, self.feature_names_in_))
-        return ("x",) if X.shape[1] == 1 else tuple(f"x{k}" for k in range(X.shape[1]))
-
-    def _parameter_names(self, X):
-        if callable(self.model):
-            return self._names_from_signature()
-        columns, used = self._column_names(X), parse(self.model).names
-        clash = [name for name in columns if name in RESERVED and name in self.model]
-        if clash:
-            raise ValueError(f"NonlinearRegression: the column {clash[0]!r} has the name of a function; rename it.")
-        alone = [name for name in used if name not in columns and (name == "x" or name in _numbered(X.shape[1] + 9))]
-        if alone and not hasattr(self, "feature_names_in_"):
-            raise ValueError(
-                f"NonlinearRegression: {alone[0]!r} in model={self.model!r} is no column: X has {X.shape[1]} columns, "
-                f"named {', '.join(columns)}."
-            )
-        names = tuple(name for name in used if name not in columns)
-        if not names:
-            raise ValueError(f"NonlinearRegression: model={self.model!r} has no parameters to fit.")
-        if not set(used) & set(columns):
-            raise ValueError(f"NonlinearRegression: model={self.model!r} uses no column of X: {', '.join(columns)}.")
-        return names
-
-    def _names_from_signature(self):
-        try:
-            given = list(inspect.signature(self.model).parameters.values())[1:]
-        except (TypeError, ValueError):
-            given = []
-        if given and all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in given):
-            return tuple(p.name for p in given if p.default is p.empty)
-        if self.p0 is None or isinstance(self.p0, dict):
-            raise ValueError(
-                "NonlinearRegression: the parameters of the model cannot be told from its signature; write "
-                "model(x, a, b, ...), or give p0 as an array."
-            )
-        return tuple(f"p{k}" for k in range(np.shape(self.p0)[-1] if np.ndim(self.p0) else 1))
+        return column_names(X.shape[1], getattr(self, "feature_names_in_", None))
 
     def _function(self, X, names, start):
         if not callable(self.model):
             return WrittenModel(parse(self.model), self._column_names(X), names)
         first = np.ones(len(names)) if start is None else np.atleast_2d(start)[0]
-        example = X[:, 0] if X.shape[1] == 1 else X
-        result = probe(self.model, (example, *first), f"model={self.model!r}", f"one value per row, shape ({len(X)},)")
-        if result.shape.rank and result.shape[0] not in (1, len(X)):
-            raise ValueError(
-                f"model={self.model!r} returned shape {tuple(result.shape)}; it must return one value per row, shape "
-                f"({len(X)},)."
-            )
-        columns = tf.TensorSpec([None] if X.shape[1] == 1 else [None, X.shape[1]], tf.float64)
-        model = traced(self.model, [columns, *[tf.TensorSpec([], tf.float64)] * len(names)], f"model={self.model!r}")
-        return OneByOne(CalledModel(model, len(names), X.shape[1]))
+        return called_model(self.model, X, names, first)
 
     def _publish(self, found: Fit, single: bool):
         def one(values):
-            return values[0] if single else values
+            if not single:
+                return values
+            return values[0] if np.ndim(values[0]) else values[0].item()
 
         self._fit = found
-        self.coef_ = one(found.theta)
-        self.params_ = dict(zip(self.parameter_names_, found.theta.T, strict=True))
-        if single:
-            self.params_ = {name: float(value[0]) for name, value in self.params_.items()}
-        self.covariance_ = one(found.uncertainty.covariance)
+        self.coef_, self.covariance_ = one(found.theta), one(found.uncertainty.covariance)
+        self.params_ = {name: one(values) for name, values in zip(self.parameter_names_, found.theta.T, strict=True)}
         self.std_errors_ = np.sqrt(np.einsum("...pp->...p", self.covariance_))
-        variance, converged = found.uncertainty.residual_variance, np.isin(found.status, list(CONVERGED_STATUSES))
-        self.residual_variance_ = float(variance[0]) if single else variance
-        self.converged_ = bool(converged[0]) if single else converged
-        self.status_ = str(found.status[0]) if single else found.status
-        self.n_iter_ = int(found.n_iter[0]) if single else found.n_iter
-        failed = np.flatnonzero(~converged)
-        if len(failed):
-            shown = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
-            where = (
-                "" if single else f"{len(failed)} of {len(converged)} curves failed, at columns {shown}. The first: "
-            )
-            warn("NonlinearRegression", where + curve_message(found, failed[0]))
+        self.residual_variance_ = one(found.uncertainty.residual_variance)
+        converged = np.isin(found.status, list(CONVERGED_STATUSES))
+        self.converged_, self.status_, self.n_iter_ = map(one, (converged, found.status, found.n_iter))
+        doubtful = np.flatnonzero(found.status == "unidentified" if converged.all() else ~converged)
+        if len(doubtful):
+            shown = ", ".join(map(str, doubtful[:10])) + (", ..." if len(doubtful) > 10 else "")
+            what = "are not identified" if converged.all() else "failed"
+            where = f"{len(doubtful)} of {len(converged)} curves {what}, at columns {shown}. The first: "
+            warn("NonlinearRegression", ("" if single else where) + curve_message(found, doubtful[0]))
 
     @property
     def message_(self):
@@ -309,7 +264,3 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.regressor_tags.poor_score = True  # how well it fits is up to the user's model
         return tags
-
-
-def _numbered(count):
-    return {f"x{k}" for k in range(count)}

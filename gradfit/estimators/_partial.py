@@ -45,7 +45,7 @@ class Chunks:
         return everything
 
 
-class NoChunks(AttributeError, ValueError):
+class NoChunksError(AttributeError, ValueError):
     """The solver cannot take chunks: `partial_fit` is then neither there, for `hasattr`, nor a valid call."""
 
 
@@ -60,9 +60,9 @@ class for_chunks:  # noqa: N801 (a decorator)
         if model is None:
             return self._method
         if not model._takes_sums() and reads_all_rows(model.solver):
-            raise NoChunks(
-                f"partial_fit: solver={model.solver!r} reads all rows, and of chunks none are kept. Use solver='auto' or "
-                "GradientDescent(...), or call fit with all rows."
+            raise NoChunksError(
+                f"partial_fit: solver={model.solver!r} reads all rows, and of chunks none are kept. Use solver='auto' "
+                "or GradientDescent(...), or call fit with all rows."
             )
         return MethodType(self._method, model)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
-from gradfit.models._user_function import UserFunction, as_tensor, as_tensors
+from gradfit.models._user_function import UserFunction, as_tensor, as_tensors, traced_at
 from gradfit.solvers._settings import POSITIVE, check_settings
 
 _LEAST_STEP = 1e-3  # of difference quotients, relative to which x counts as zero
@@ -39,8 +39,9 @@ def derivative(fun, x, order=1):
     array([12., 18.])
     """
     check_settings("derivative", {"order": order})
-    function = UserFunction("derivative", fun, as_tensor("derivative", x))
-    x, value = function.x, function.differentiated(lambda call, x: call(x))
+    x = as_tensor("derivative", x)
+    function = traced_at("derivative", fun, x)
+    value = function.tried(UserFunction.__call__, x)
     if value.shape != x.shape:
         raise ValueError(
             f"derivative: fun={fun!r} returned shape {tuple(value.shape)} for x of shape {tuple(x.shape)}; it must "
@@ -63,9 +64,7 @@ def _require_elementwise(function, x):
     weighted = _tape.derivative(lambda x: weight * function(x), x, 1).numpy()
     size = np.abs(slope[np.isfinite(slope)]).max(initial=0.0)
     if not np.allclose(weighted, weight * slope, rtol=1e-3, atol=1e-6 * size, equal_nan=True):
-        raise ValueError(
-            f"derivative: fun={function.fun!r} mixes the entries of x; it must work element by element. Use jacobian."
-        )
+        raise ValueError(f"{function.what} mixes the entries of x; it must work element by element. Use jacobian.")
 
 
 def gradient(fun, x):
@@ -90,13 +89,12 @@ def gradient(fun, x):
     >>> [float(slope) for slope in slopes]
     [54.0, 27.0]
     """
-    function = UserFunction("gradient", fun, as_tensors("gradient", x), is_scalar=True)
-    _, parts = function.differentiated(_tape.value_and_gradient)
+    x = as_tensors("gradient", x)
+    function = traced_at("gradient", fun, x, is_scalar=True)
+    _, parts = function.tried(_tape.value_and_gradient, x)
     if all(part is None for part in tf.nest.flatten(parts)):
-        function.connected(None)
-    return tf.nest.map_structure(
-        lambda part, at: (tf.zeros_like(at) if part is None else part).numpy(), parts, function.x
-    )
+        raise function.disconnected()
+    return tf.nest.map_structure(lambda part, at: (tf.zeros_like(at) if part is None else part).numpy(), parts, x)
 
 
 def jacobian(fun, x):
@@ -120,9 +118,9 @@ def jacobian(fun, x):
            [0., 6.],
            [0., 0.]])
     """
-    function = UserFunction("jacobian", fun, as_tensor("jacobian", x))
-    _, result = function.differentiated(_tape.jacobian)
-    return function.connected(result).numpy()
+    x = as_tensor("jacobian", x)
+    function = traced_at("jacobian", fun, x)
+    return function.connected(function.tried(lambda f, x: _tape.jacobian(f, x, f.loops), x)[1]).numpy()
 
 
 def hessian(fun, x):
@@ -145,8 +143,9 @@ def hessian(fun, x):
     array([[4., 6.],
            [6., 0.]])
     """
-    function = UserFunction("hessian", fun, as_tensor("hessian", x), is_scalar=True)
-    _, slopes, result = function.differentiated(_tape.value_gradient_and_hessian)
+    x = as_tensor("hessian", x)
+    function = traced_at("hessian", fun, x, is_scalar=True)
+    _, slopes, result = function.tried(lambda f, x: _tape.value_gradient_and_hessian(f, x, f.loops), x)
     size = function.connected(slopes).numpy().size
     square = np.reshape(result.numpy(), (size, size))
     return np.reshape((square + square.T) / 2, 2 * tuple(slopes.shape))
@@ -189,8 +188,8 @@ def check_gradient(fun, x, *, rtol=1e-6) -> GradientCheck:
     """
     check_settings("check_gradient", {"rtol": rtol}, rtol=POSITIVE)
     x = tf.cast(as_tensor("check_gradient", x), tf.float64)
-    function = UserFunction("check_gradient", fun, x)
-    value, analytic = function.differentiated(_tape.jacobian)
+    function = traced_at("check_gradient", fun, x)
+    value, analytic = function.tried(lambda f, x: _tape.jacobian(f, x, f.loops), x)
     analytic = function.connected(analytic).numpy()
     numeric, uncertain = _differences(lambda at: function(tf.constant(at)).numpy(), np.array(x), value.shape.rank)
     size = np.maximum(np.abs(analytic), np.abs(numeric)) + uncertain / rtol

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from gradfit.backend import _tape
-from gradfit.models._user_function import UserFunction, as_tensor, graph_key
+from gradfit.models._user_function import as_tensor, traced_at
 from gradfit.objectives._bounds import bounds_of, check_inside
 from gradfit.objectives._function import FunctionObjective
 from gradfit.solvers import _loop
@@ -133,10 +133,9 @@ def _keeps_falling(objective, start, result) -> bool:
 
 def _compose(fun, start, limits) -> FunctionObjective:
     """Return the objective, after one evaluation that shows whether the function can be minimized."""
-    function = UserFunction("minimize", fun, start, is_scalar=True)
-    function.connected(function.differentiated(_tape.value_and_gradient)[1])
-    key = None if function.compiled is None else graph_key(function.compiled)
-    return FunctionObjective(function, key, tuple(start.shape), start.dtype.name, *limits)
+    function = traced_at("minimize", fun, start, is_scalar=True)
+    function.connected(function.tried(_tape.value_and_gradient, start)[1])
+    return FunctionObjective(function, start.shape, start.dtype.name, *limits)
 
 
 def _get_solver(solver):

@@ -7,12 +7,11 @@ from scipy.optimize import OptimizeResult
 from sklearn.utils import check_random_state
 
 from gradfit.backend._devices import on_device
-from gradfit.backend._tensorflow import tf
-from gradfit.models._user_function import traced
+from gradfit.models._written import called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
-from gradfit.objectives._residuals import OneByOne, probe
 from gradfit.solvers._settings import COUNT, POSITIVE, check_settings
-from gradfit.solvers.batched._roots import Equations, draw_starts, find_roots
+from gradfit.solvers.batched._roots import Equations, find_roots
+from gradfit.solvers.batched._starts import draw_starts
 
 
 def solve_system(
@@ -60,10 +59,7 @@ def solve_system(
         def function(x):
             return fun(x, *args)
 
-        probe(function, [start], f"fun={fun!r}", "the residuals, shape (n_equations,)")
-        equations = Equations(
-            OneByOne(traced(function, [tf.TensorSpec(start.shape, tf.float64)], f"fun={fun!r}")), (), lower, upper
-        )
+        equations = Equations(called_equations(function, f"fun={fun!r}", start), (), lower, upper)
         starts = draw_starts(start[None], lower, upper, n_starts, random_state)
         found = find_roots(equations, starts, tol=tol, max_iter=max_iter, random_state=random_state)
     size = len(names)

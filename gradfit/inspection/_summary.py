@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import t as student
 
-from gradfit.solvers.batched._uncertainty import correlations
+from gradfit.inspection._uncertainty import correlations
 
 _HIGH_CORRELATION = 0.95
 _UNMOVED = 1e-12
@@ -36,13 +36,13 @@ def _doubts(fit, curve, names, covariance, freedom):
     """Return a line about everything that makes the table doubtful."""
     theta, doubts = fit.theta[curve], []
     for k, name in enumerate(names):
-        moved = abs(theta[k] - fit.start[curve][k]) > _UNMOVED * max(abs(theta[k]), abs(fit.start[curve][k]))
+        start = fit.start[curve][k]
         if fit.at_bound[curve][k]:
             doubts.append(f"{name} is at a bound; the other errors hold with it fixed there.")
         elif not fit.uncertainty.identified[curve][k]:
             doubts.append(f"{name} cannot be identified from these data: other values fit as well, so it has no error.")
-        if not moved:
-            doubts.append(f"{name} did not move from its start, {fit.start[curve][k]:g}; try another p0.")
+        if not fit.at_bound[curve][k] and abs(theta[k] - start) <= _UNMOVED * max(abs(theta[k]), abs(start)):
+            doubts.append(f"{name} did not move from its start, {start:g}; try another p0.")
     if np.isnan(np.diag(covariance)).any() and not fit.at_bound[curve].any():
         doubts.append("No errors can be given: this loss has no curvature. Resample the rows (bootstrap) for them.")
     if freedom <= 0:

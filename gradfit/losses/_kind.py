@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gradfit.backend._compile import has_control_flow
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._loss import Loss
 from gradfit.models._user_function import traced
@@ -50,7 +49,7 @@ class LossKind:
     @property
     def branches(self) -> bool:
         """Whether a user's function in it branches or loops."""
-        return self.expression is not None and has_control_flow(self.expression.concrete)
+        return self.expression is not None and self.expression.loops
 
     def loss(self, numbers, dtype):
         """Return the loss with tensors for numbers, as a function of y and raw."""

@@ -1,12 +1,19 @@
-"""Models and equations as users write them, as functions of a batch: hashable, so that programs are shared."""
+"""Models and equations as users write them, as functions of a batch: hashable, so that programs are shared.
+
+Each maps parameters (B, p), what all members share and what each one owns to (B, m) predictions or residuals.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
 from gradfit.models._formula import Expression
+from gradfit.models._user_function import UserFunction, traced
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,7 @@ class WrittenModel:
     expression: Expression
     columns: tuple[str, ...]
     parameters: tuple[str, ...]
+    loops = False
 
     def __call__(self, theta, shared, own):
         """Return (B, n) predictions."""
@@ -26,12 +34,66 @@ class WrittenModel:
 
 
 @dataclass(frozen=True)
+class WrittenEquations:
+    """Equations given as strings, over a whole batch at once."""
+
+    expressions: tuple[Expression, ...]
+    unknowns: tuple[str, ...]
+    parameters: tuple[str, ...]
+    loops = False
+
+    def __call__(self, x, shared, own):
+        """Return the (B, m) differences of left and right sides."""
+        values = dict(zip(self.unknowns, tf.unstack(x, len(self.unknowns), axis=1), strict=True))
+        if self.parameters:
+            values |= dict(zip(self.parameters, tf.unstack(own[0], len(self.parameters), axis=1), strict=True))
+        return tf.stack([e(values) + tf.zeros_like(x[:, 0]) for e in self.expressions], axis=1)
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """A user's function of one member, ``f(theta, *shared, *own)``, made to work on a batch."""
+
+    function: Any
+
+    @property
+    def loops(self) -> bool:
+        """Whether it branches or loops: such functions TensorFlow maps one after the other, or not at all."""
+        return self.function.loops
+
+    def __call__(self, theta, shared, own):
+        """Return the (B, m) results of the members."""
+        if self.loops:
+            return tf.map_fn(lambda member: self._one(member, shared), (theta, *own), fn_output_signature=tf.float64)
+        return tf.vectorized_map(lambda member: self._one(member, shared), (theta, *own))
+
+    def jacobians_in_turn(self, theta, shared, own):
+        """Return the results and the transposed Jacobians, (B, p, m), one member after the other."""
+
+        def one(member):
+            z, rows = _tape.jacobian(lambda x: self._one((x, *member[1:]), shared), member[0], loops=True)
+            rows = tf.zeros([tf.size(z), tf.size(member[0])], tf.float64) if rows is None else rows
+            return z, tf.transpose(rows)
+
+        return tf.map_fn(one, (theta, *own), fn_output_signature=(tf.float64, tf.float64))
+
+    def _one(self, member, shared):
+        result = self.function(member[0], *shared, *member[1:])
+        return tf.cast(tf.reshape(result, [-1]), tf.float64)
+
+
+@dataclass(frozen=True)
 class CalledModel:
     """A user's ``model(x, *parameters)`` as a function of one parameter vector."""
 
-    model: Any
+    model: UserFunction
     n_parameters: int
     n_columns: int
+
+    @property
+    def loops(self) -> bool:
+        """Whether the model branches or loops."""
+        return self.model.loops
 
     def __call__(self, theta, x):
         """Return the (n,) predictions of one curve."""
@@ -40,17 +102,24 @@ class CalledModel:
         return tf.cast(z, tf.float64) + tf.zeros_like(x[:, 0])
 
 
-@dataclass(frozen=True)
-class WrittenEquations:
-    """Equations given as strings, over a whole batch at once."""
+def called_model(model, X, names, start) -> OneByOne:
+    """Return a user's ``model(x, *parameters)``, after a call at a start that shows whether it can be fitted."""
+    columns = X[:, 0] if X.shape[1] == 1 else X
+    specs = [tf.TensorSpec([None, *columns.shape[1:]], tf.float64), *[tf.TensorSpec([], tf.float64)] * len(names)]
+    function = traced(model, specs, f"model={model!r}")
+    shape = function.at([tf.constant(part, tf.float64) for part in (columns, *start)], (None, *names)).shape
+    if shape.rank > 1 or shape not in ([], [1], [len(X)]):
+        raise ValueError(
+            f"model={model!r} returned shape {tuple(shape)}; it must return one value per row, shape ({len(X)},)."
+        )
+    return OneByOne(CalledModel(function, len(names), X.shape[1]))
 
-    expressions: tuple[Expression, ...]
-    unknowns: tuple[str, ...]
-    parameters: tuple[str, ...]
 
-    def __call__(self, x, shared, own):
-        """Return the (B, m) differences of left and right sides."""
-        values = dict(zip(self.unknowns, tf.unstack(x, len(self.unknowns), axis=1), strict=True))
-        if self.parameters:
-            values |= dict(zip(self.parameters, tf.unstack(own[0], len(self.parameters), axis=1), strict=True))
-        return tf.stack([e(values) + tf.zeros_like(x[:, 0]) for e in self.expressions], axis=1)
+def called_equations(equations, what: str, x, *parameters) -> OneByOne:
+    """Return a user's ``equations(x, *parameters)``, after a call at a start that shows whether it can be solved."""
+    arguments = [tf.constant(part, tf.float64) for part in (x, *parameters)]
+    function = traced(equations, [tf.TensorSpec(np.shape(part), tf.float64) for part in arguments], what)
+    shape = function.at(arguments, ("x", *[None] * len(parameters))).shape
+    if shape.rank > 1:
+        raise ValueError(f"{what} returned shape {tuple(shape)}; it must return the residuals, shape (n_equations,).")
+    return OneByOne(function)

@@ -5,7 +5,7 @@ Parameters are one float64 vector; the function sees them in the shape and the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,10 +21,9 @@ _FIRST_STEP = 0.1  # of the start's norm or of 1, whichever is larger
 
 @dataclass(frozen=True)
 class FunctionSums:
-    """Value, gradient and Hessian of a function, packed; equal to all that trace to the same graph."""
+    """Value, gradient and Hessian of a function, packed; equal to all of functions that traced to the same graph."""
 
-    function: UserFunction = field(compare=False)
-    key: tuple | None
+    function: UserFunction
     shape: tuple[int, ...]
     dtype: str
     order: str
@@ -53,13 +52,15 @@ class FunctionObjective(Objective):
     Parameters
     ----------
     function : UserFunction
-        Tried out at the start, whose shape and type it keeps.
+        Tried out at the start.
+    shape, dtype
+        Of the start.
     lower, upper : ndarray or None
     """
 
-    def __init__(self, function: UserFunction, key, shape, dtype: str, lower=None, upper=None):
+    def __init__(self, function: UserFunction, shape, dtype: str, lower=None, upper=None):
         self.function, self.shape, self.dtype_name = function, tuple(shape), dtype
-        self.lower, self.upper, self.key = lower, upper, key
+        self.lower, self.upper = lower, upper
         self.size, self.eps = int(np.prod(shape)), float(np.finfo(dtype).eps)
         self._calls: dict = {}
 
@@ -81,16 +82,16 @@ class FunctionObjective(Objective):
     def _call(self, order):
         """Return the compiled derivatives, or those of an eager tape where the function cannot be traced."""
         if order not in self._calls:
-            sums = FunctionSums(self.function, self.key, self.shape, self.dtype_name, order)
+            sums = FunctionSums(self.function, self.shape, self.dtype_name, order)
             vector = (spec_of(np.dtype(np.float64), self.size),)
-            self._calls[order] = _Eagerly(sums) if self.key is None else compiled(sums, vector)
+            self._calls[order] = _Eagerly(sums) if self.function.concrete is None else compiled(sums, vector)
         return self._calls[order]
 
     def in_graph(self):
         """Return the function for compiled loops, or None where it cannot be traced."""
-        if self.key is None:
+        if self.function.concrete is None:
             return None
-        sums = FunctionSums(self.function, self.key, self.shape, self.dtype_name, "gradient")
+        sums = FunctionSums(self.function, self.shape, self.dtype_name, "gradient")
         return InGraph(sums, (), np.zeros(0))
 
     def is_rounding(self, theta, gradient, curvature, error, scale):

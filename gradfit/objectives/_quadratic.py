@@ -9,10 +9,10 @@ from gradfit.objectives._objective import Evaluation, Objective
 
 
 class QuadraticObjective(Objective):
-    """``c |R theta - s|^2 / 2`` plus an elastic net: the mean quadratic loss, with the few rows of a triangle for all.
+    """``c |R theta - s|^2 / 2`` plus an elastic net: the mean quadratic loss, the few rows of a triangle for all.
 
-    Coefficients are in coordinates in which the triangle's columns have unit variance; the intercept is the one that the means
-    ask for, and no parameter. The target is in a unit (a power of 2) in which it is about 1.
+    Coefficients are in coordinates in which the triangle's columns have unit variance; the intercept is the one that
+    the means ask for, and no parameter. The target is in a unit (a power of 2) in which it is about 1.
 
     Parameters
     ----------

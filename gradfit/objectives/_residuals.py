@@ -13,7 +13,7 @@ import numpy as np
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
-from gradfit.losses._kind import LossKind as Form
+from gradfit.losses._kind import LossKind
 
 _FEW = 8
 
@@ -59,13 +59,10 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Residuals:
-    """The kind of batch a program is compiled for: a function of ``(theta, shared, own)`` and a loss without numbers.
-
-    The function maps (B, p) parameters to (B, m) predictions and is compared and hashed, so that programs are shared.
-    """
+    """The kind of batch a program is compiled for: a function of `models._written` and a loss without numbers."""
 
     function: Any
-    loss: Form
+    kind: LossKind
 
     def predict(self, theta, data: Data):
         """Return predictions, (B, m)."""
@@ -77,6 +74,8 @@ class Residuals:
         return z, tf.transpose(transposed, [0, 2, 1]), *self.pointwise(z, data)[1:]
 
     def _jacobians(self, theta, data):
+        if self.function.loops:
+            return self.function.jacobians_in_turn(theta, data.shared, data.own)
         return _tape.member_jacobians(lambda t: self.predict(t, data), theta)
 
     def sums(self, theta, data: Data) -> Sums:
@@ -88,7 +87,7 @@ class Residuals:
         z, transposed = self._jacobians(theta, data)
         residual = z - data.y
         rows, slope, second = self.pointwise(z, data)
-        curvature = second if self.loss.loss_type.quadratic else self._majorizing(residual, slope, second, data)
+        curvature = second if self.kind.loss_type.quadratic else self._majorizing(residual, slope, second, data)
         slopes = tf.reduce_sum(transposed * slope[:, None, :], 2)
         gram = _products(transposed, transposed * curvature[:, None, :])
         energy = tf.reduce_sum(curvature * residual**2, 1)
@@ -97,8 +96,8 @@ class Residuals:
     def pointwise(self, z, data: Data):
         """Return loss, slope and second derivative with respect to every prediction, weighted, all (B, m)."""
         y, weight = (tf.broadcast_to(part, tf.shape(z)) for part in (data.y, data.weight))
-        loss = self.loss.loss(data.numbers, z.dtype)
-        if self.loss.loss_type.quadratic:
+        loss = self.kind.loss(data.numbers, z.dtype)
+        if self.kind.loss_type.quadratic:
             rows, slope = _tape.slope(loss, y, z, weight)
             one = tf.ones([1], z.dtype)
             return weight * rows, slope, weight * _tape.curvature(loss, one, tf.zeros_like(one))[2]
@@ -117,42 +116,3 @@ def _products(a, b):
     if a.shape[1] > _FEW:
         return tf.matmul(a, b, transpose_b=True)
     return tf.reduce_sum(a[:, :, None, :] * b[:, None, :, :], -1)
-
-
-@dataclass(frozen=True)
-class OneByOne:
-    """A user's function of one member, ``f(theta, *shared, *own)``, made to work on a batch."""
-
-    function: Any
-
-    def __call__(self, theta, shared, own):
-        """Return the (B, m) results of the members."""
-
-        def one(member):
-            result = self.function(member[0], *shared, *member[1:])
-            result = tf.stack(result) if isinstance(result, (list, tuple)) else result
-            return tf.cast(tf.reshape(result, [-1]), tf.float64)
-
-        return tf.vectorized_map(one, (theta, *own))
-
-
-def probe(function, arguments, what: str, returns: str):
-    """Call a user's function once and return its result; raise ValueError that names what is wrong with it."""
-    try:
-        result = function(*(tf.constant(a, tf.float64) for a in arguments))
-        result = tf.stack(result) if isinstance(result, (list, tuple)) else result
-    except Exception as error:
-        raise ValueError(
-            f"{what} failed at the start with {type(error).__name__}: {error}. It must use TensorFlow operations only "
-            f"(tf.math, not NumPy), on float64 tensors, and return {returns}."
-        ) from error
-    if not tf.is_tensor(result):
-        raise ValueError(
-            f"{what} returned a {type(result).__name__}; it must return a TensorFlow tensor with {returns}. Write it "
-            "in TensorFlow operations (tf.math, not NumPy), so that it can be differentiated."
-        )
-    if not result.dtype.is_floating:
-        raise ValueError(f"{what} returned {result.dtype.name} numbers; it must return real float64 ones.")
-    if result.shape.rank > 1:
-        raise ValueError(f"{what} returned shape {tuple(result.shape)}; it must return {returns}.")
-    return result

@@ -8,7 +8,7 @@ from scipy.linalg import lapack
 from gradfit.data._sums import Factored, less, sum_products, tall
 from gradfit.data._triangle import LeastSquares, Triangle
 from gradfit.solvers._refinement import refine
-from gradfit.solvers._result import SolveResult
+from gradfit.solvers._result import SolveResult, rank_facts
 from gradfit.solvers._solver import Solver
 
 _TRUSTED = {"float64": 1e4, "float32": 1e2}
@@ -49,14 +49,14 @@ class Exact(Solver):
 
     def solve(self, objective) -> tuple[np.ndarray, np.ndarray, SolveResult]:
         """Return coefficients (t, p) and intercepts (t,) of all targets in the user's units, and how it went."""
-        rows = objective.rows
-        found, dtypes = None, [] if _are_few(rows) else list(dict.fromkeys((rows.dtype, np.dtype(np.float64))))
-        for failures, dtype in enumerate(dtypes):
+        rows, failures = objective.rows, 0
+        for dtype in () if _are_few(rows) else dict.fromkeys((rows.dtype, np.dtype(np.float64))):
             found = _solve_by_sums(objective, dtype)
             if found is not None:
                 break
+            failures += 1
         else:
-            failures, found = len(dtypes), _solve_by_rows(objective)
+            found = _solve_by_rows(objective)
         found[2].n_passes += failures
         return found
 
@@ -77,7 +77,7 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
     found = _triangle_of(rows).solve(objective.fit_intercept, np.zeros(rows.n_features))
     if found.rank < found.varying:
         result.status = "rank_deficient"
-        result.facts |= {"rank": found.rank, "n_features": found.varying}
+        result.facts |= rank_facts(found.rank, found.varying, rows.n_rows)
     return result
 
 
@@ -187,7 +187,8 @@ def _solve_by_rows(objective):
     found, result = solve_triangle(objective, triangle)
     if not _are_few(rows) or found.triangle is None:
         return found.coef, found.intercept, result
-    x, y, weight = (np.concatenate(parts).astype(np.float64) for parts in zip(*(block[:3] for block in rows.dense_blocks()), strict=True))
+    parts = zip(*(block[:3] for block in rows.dense_blocks()), strict=True)
+    x, y, weight = (np.concatenate(part).astype(np.float64) for part in parts)
     ridge, shift = _quadratic(objective)[1] * rows.total_weight, triangle.shift * objective.fit_intercept
     return *refine(x, y.reshape(len(x), -1), weight, ridge, shift, objective.fit_intercept, found), result
 
@@ -212,8 +213,7 @@ def _result(objective, gradient, value, rank=0, varying=0, n_passes=1) -> SolveR
     gradient = gradient[:, : objective.rows.n_features + objective.fit_intercept]
     facts = {
         "error": float(np.abs(gradient).max(initial=0.0)), "tol": 0.0, "bound": ", solved without iterations",
-        "rank": rank, "n_features": varying, "remedy": "",
-    }  # fmt: skip
+    } | rank_facts(rank, varying, objective.rows.n_rows)  # fmt: skip
     return SolveResult(
         np.empty(0), status, gradient=gradient, n_iter=1, n_updates=1, n_passes=n_passes,
         loss_curve=[float(value.mean())], facts=facts,

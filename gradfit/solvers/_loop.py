@@ -163,7 +163,8 @@ class _Loop:
         return SolveResult(
             theta=theta, status=status, value=float(value), gradient=gradient, n_iter=len(self.values),
             n_updates=state.updates if state is not None else 0, n_passes=self.objective.n_passes - passes_before,
-            loss_curve=self.values, path=self.path, optimizer_state=getattr(state, "optimizer_state", None), facts=facts,
+            loss_curve=self.values, path=self.path, facts=facts,
+            optimizer_state=getattr(state, "optimizer_state", None),
         )  # fmt: skip
 
     def _at_the_limit(self):

@@ -20,7 +20,8 @@ _SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # from one width of the kinks to the next, an
 class NewtonState(NamedTuple):
     """Parameters, what was evaluated there, the next step's length and damping, and the width of the kinks.
 
-    The length is in units of Newton's step."""
+    The length is in units of Newton's step.
+    """
 
     theta: np.ndarray
     value: float
@@ -150,9 +151,7 @@ def _shorter(state, move, new):
     uphill = -slope < _DOWNHILL * np.linalg.norm(state.gradient) * np.linalg.norm(move)
     if state.damping > 0 or uphill or length < _SHORTEST:
         return _more_damped(state)
-    return state._replace(
-        length=length, moving=False, rejections=state.rejections + 1, updates=state.updates + 1
-    )
+    return state._replace(length=length, moving=False, rejections=state.rejections + 1, updates=state.updates + 1)
 
 
 def _next_width(objective, state, predicted):

@@ -50,9 +50,12 @@ MESSAGES = {
         "without bound and have no finite optimum. Set a finite C (for example C=1.0)."
     ),
     "rank_deficient": (
-        "The {n_features} features have rank {rank}: some are exact linear combinations of others, so the "
-        "coefficients are not unique; one of many equally good sets is given. Drop the redundant features or add a "
-        "penalty."
+        "The {n_features} features have rank {rank}: {why}, so the coefficients are not unique; one of many equally "
+        "good sets is given. {remedy}"
+    ),
+    "unidentified": (
+        "Converged, but the data do not identify every parameter: those whose standard error is infinite may take "
+        "other values and fit as well. Fix one of them by its bounds, or simplify the model."
     ),
     "function_max_iter": (
         "Stopped at max_iter={max_iter} before reaching tol={tol:g}: the largest component of the projected gradient "
@@ -112,7 +115,7 @@ REMEDIES = {
     "nonfinite": "Give a p0, or bounds, where the model is finite for every row.",
 }
 
-CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient"})
+CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient", "unidentified"})
 SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations"})
 
 
@@ -158,6 +161,16 @@ class SolveResult:
     @property
     def message(self) -> str:
         return MESSAGES[self.status].format(**self.facts).strip()
+
+
+def rank_facts(rank: int, n_features: int, n_rows: int) -> dict:
+    """Return what the message says about features of less than full rank."""
+    few = n_rows <= n_features
+    return {
+        "rank": rank, "n_features": n_features,
+        "why": f"{n_rows} rows cannot tell them apart" if few else "some are exact linear combinations of others",
+        "remedy": "Add rows, or a penalty." if few else "Drop the redundant features, or add a penalty.",
+    }  # fmt: skip
 
 
 def worst(results: list[SolveResult]) -> SolveResult:

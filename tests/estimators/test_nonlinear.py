@@ -150,7 +150,8 @@ def test_report_tells_what_is_doubtful(data):
     assert "95 % interval" in good
     assert "tau" in good
     assert "cannot be identified" not in good
-    product = NonlinearRegression("a * b * exp(-x / tau) + c").fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="do not identify every parameter"):
+        product = NonlinearRegression("a * b * exp(-x / tau) + c").fit(X, y)
     assert "a cannot be identified" in product.report()
     assert "b cannot be identified" in product.report()
     assert np.isinf(product.std_errors_[:2]).all()
@@ -169,6 +170,24 @@ def test_report_tells_what_is_doubtful(data):
     assert "d cannot be identified" in idle.report()
     correlated = NonlinearRegression("a * x + b + 1e-4 * a * 0").fit(X + 1e4, y)
     assert "a and b are correlated" in correlated.report()
+
+
+@pytest.mark.parametrize("loss", ["squared_error", Huber(0.1)], ids=str)
+def test_parameters_that_the_data_do_not_identify_are_said_once(data, loss):
+    X, y = data
+    with pytest.warns(ConvergenceWarning, match="do not identify every parameter.*Fix one of them") as caught:
+        model = NonlinearRegression("a * b * x + c", loss=loss).fit(X, y)
+    assert len(caught) == 1
+    assert (model.converged_, model.status_) == (True, "unidentified")
+    assert np.isinf(model.std_errors_).tolist() == [True, True, False]
+    line = NonlinearRegression("a * x + c", loss=loss).fit(X, y)
+    np.testing.assert_allclose(model.predict(X), line.predict(X), rtol=1e-5)
+    with pytest.warns(ConvergenceWarning, match=r"1 of 2 curves are not identified, at columns 1\."):
+        several = NonlinearRegression("a * exp(-b * x)", p0=[1, 0.01], loss=loss).fit(X, np.stack([y, 0 * y], 1))
+    assert several.status_[1] == "unidentified"
+    fixed = NonlinearRegression("a * b * x + c", loss=loss, bounds={"b": (2, 2)}).fit(X, y)
+    assert fixed.status_ == "converged"
+    assert "b did not move" not in fixed.report()
 
 
 def test_bounds_hold_at_every_iterate(data):

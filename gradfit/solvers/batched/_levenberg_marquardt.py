@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ _EXACT_ULPS = 16  # residuals as small as this, in units of y, are rounding erro
 
 
 class LMState(NamedTuple):
-    """Where every member of the batch stands; B members, p parameters.
+    """Where every member of the batch stands; B members, p parameters; one (B, ...) array between programs.
 
     `scale` holds the largest norm that each column of the Jacobian has had, `damping` and `growth` Nielsen's
     numbers, `error` the stationarity (the largest cosine between the residual and a column of the Jacobian).
@@ -37,6 +38,18 @@ class LMState(NamedTuple):
     growth: Any
     status: Any
     count: Any
+
+    @classmethod
+    def unpack(cls, packed, size: int, reshape=np.reshape) -> LMState:
+        """Return the parts of an array, for so many parameters."""
+        shapes = {"gram": (size, size), **dict.fromkeys(("theta", "slope", "scale"), (size,))}
+        ends = np.cumsum([math.prod(shapes.get(name, ())) for name in cls._fields]).tolist()
+        columns = [packed[:, start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return cls(*(reshape(c, (-1, *shapes.get(n, ()))) for n, c in zip(cls._fields, columns, strict=True)))
+
+    def pack(self, reshape=np.reshape, concat=np.concatenate):
+        """Return all parts as one array."""
+        return concat([reshape(part, (-1, math.prod(part.shape[1:]))) for part in self], 1)
 
 
 @dataclass(frozen=True)
@@ -67,15 +80,13 @@ class LevenbergMarquardt:
 
     stops_at_roots: bool = False
 
-    def start(self, theta) -> LMState:
-        """Return the state before the first evaluation, for starts (B, p) in NumPy."""
-        n_members, size = theta.shape
-        ones = np.ones(n_members)
+    def start(self, theta):
+        """Return the packed state before the first evaluation, for starts (B, p) in NumPy."""
+        one, none = np.ones(len(theta)), np.zeros_like(theta)
         return LMState(
-            theta, np.inf * ones, np.zeros_like(theta), np.zeros((n_members, size, size)), np.inf * ones, ones,
-            np.zeros_like(theta), _FIRST_DAMPING * ones, 2.0 * ones, np.full(n_members, RUNNING, np.int32),
-            np.full(n_members, -1, np.int32),
-        )  # fmt: skip
+            theta, np.inf * one, none, none[:, :, None] * none[:, None, :], np.inf * one, one, none,
+            _FIRST_DAMPING * one, 2.0 * one, RUNNING * one, -one,
+        ).pack()  # fmt: skip
 
     def step(self, problem, data, state: LMState, tol, root_tol) -> LMState:
         """Try one step of every running member; the first one only evaluates the start."""
@@ -93,7 +104,7 @@ class LevenbergMarquardt:
         accepted = finite & (fresh | ((predicted > 0.0) & ((actual > 1e-4 * predicted) | level)))
         ratio = tf.where(accepted & ~fresh, actual / tf.where(predicted > 0.0, predicted, 1.0), 0.5)
         calmer = tf.maximum(1.0 - (2.0 * tf.minimum(ratio, 1.0) - 1.0) ** 3, _CALMEST)
-        running = tf.equal(state.status, RUNNING)
+        running = tf.equal(state.status, float(RUNNING))
         there = {
             "theta": trial, "value": sums.value, "slope": sums.slope, "gram": sums.gram, "largest": sums.largest,
             "error": error,
@@ -102,13 +113,13 @@ class LevenbergMarquardt:
             scale=scale,
             damping=state.damping * tf.where(accepted, calmer, state.growth),
             growth=2.0 * tf.where(accepted, tf.ones_like(ratio), state.growth),
-            count=state.count + tf.cast(running, tf.int32),
+            count=state.count + tf.cast(running, tf.float64),
             **{name: _where(accepted & running, value, getattr(state, name)) for name, value in there.items()},
         )
         small = tf.reduce_max(tf.abs(shift * scale), 1) <= 4.0 * _EPS * tf.reduce_max(tf.abs(state.theta * scale), 1)
         status = self._judged(state, new, accepted, small & solved & ~fresh, tol, root_tol)
         status = tf.where(fresh & ~finite, NONFINITE, status)
-        return new._replace(status=tf.where(running, status, state.status))
+        return new._replace(status=tf.where(running, tf.cast(status, tf.float64), state.status))
 
     def _stationarity(self, sums, theta, data, scale):
         """Return the largest cosine between the residual and a column of the Jacobian.

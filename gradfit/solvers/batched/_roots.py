@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from gradfit.losses import SquaredError
 from gradfit.losses._kind import LossKind
@@ -14,7 +13,7 @@ from gradfit.objectives._residuals import Data, Residuals
 from gradfit.solvers._result import CONVERGED, MESSAGES, NONFINITE, RUNNING
 from gradfit.solvers.batched._batch_loop import linearize_batch, minimize_batch
 from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt
-from gradfit.solvers.batched._uncertainty import surely_full_rank
+from gradfit.solvers.batched._ranks import ranks
 
 _EPS = np.finfo(np.float64).eps
 _STATIONARY = 1e-8  # cosine between residual and columns of the Jacobian
@@ -55,8 +54,8 @@ class Equations:
     """Equations over a batch of systems: a function of ``(x, shared, own)``, bounds, and what each system owns."""
 
     def __init__(self, function, own, lower, upper):
-        form, numbers = LossKind.of(SquaredError())
-        self.problem = Residuals(function, form)
+        kind, numbers = LossKind.of(SquaredError())
+        self.problem = Residuals(function, kind)
         self.data = Data((), own, np.zeros((1, 1)), np.ones((1, 1)), numbers, lower[None], upper[None])
         self.n_evaluations = 0
 
@@ -86,24 +85,12 @@ def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, rep
     largest = np.abs(residual).max(1)
     solved = np.isfinite(largest) & (largest <= tol)
     with np.errstate(over="ignore", invalid="ignore"):
-        rank, null_space = _ranks(x, residual, jacobian)
+        rank, null_space = ranks(x, residual, jacobian)
     status = np.where(solved & (status != "minimum_norm"), "solved", status)
     return Roots(
         x, residual, largest, jacobian, status, solved, rank, null_space, roots, n_iter, equations.n_evaluations, tol,
         max_iter,
     )  # fmt: skip
-
-
-def draw_starts(x0, lower, upper, n_starts, random_state):
-    """Return (B, n_starts, p) starts: x0 first, then low-discrepancy points inside the bounds or around x0."""
-    size = x0.shape[1]
-    if n_starts == 1:
-        return x0[:, None]
-    unit = qmc.Sobol(size, seed=random_state).random(1 << int(np.ceil(np.log2(n_starts))))[: n_starts - 1]
-    reach = 10.0 * (1.0 + np.abs(x0))[:, None]
-    low = np.where(np.isfinite(lower), lower, np.minimum(x0[:, None] - reach, upper - reach))
-    high = np.where(np.isfinite(upper), upper, np.maximum(x0[:, None] + reach, lower + reach))
-    return np.concatenate([x0[:, None], low + unit * (high - low)], axis=1)
 
 
 def _solve_linear(equations, x, tol, random_state):
@@ -162,7 +149,7 @@ def _search(equations, starts, tol, max_iter, random_state, report):
     best = _best_of(tried, n_systems, tol)
     for reach, count in _ESCAPES:
         open_ = np.flatnonzero(~(best[1] <= tol) & ~np.isin(best[2], (NONFINITE,)))
-        if result.interrupted or not len(open_):
+        if result.interrupted.any() or not len(open_):
             break
         owner = np.repeat(open_, count)
         x = best[0][owner]
@@ -171,7 +158,7 @@ def _search(equations, starts, tol, max_iter, random_state, report):
         tried.append((owner, result))
         best = _best_of(tried, n_systems, tol)
     x, _, code, error, n_iter = best
-    return x, _statuses(code, error, result.interrupted), _distinct(tried, n_systems, tol), n_iter
+    return x, _statuses(code, error, result.interrupted.any()), _distinct(tried, n_systems, tol), n_iter
 
 
 def _best_of(tried, n_systems, tol):
@@ -219,29 +206,3 @@ def _without_repeats(group):
         if all(np.abs(x - k).max() > _DISTINCT * (1.0 + np.abs(x).max()) for k in kept):
             kept.append(x)
     return np.array(kept)
-
-
-def _ranks(x, residual, jacobian):
-    """Return the rank of every Jacobian and a basis of its null space.
-
-    Where Newton's method has only come near a multiple root, the singular values that vanish there are still of
-    the order of the root of the residual; they count as zero.
-    """
-    n_systems, _, size = jacobian.shape
-    rank = np.full(n_systems, size)
-    null_space = [np.zeros((size, 0))] * n_systems
-    usable = np.isfinite(jacobian).all((1, 2))
-    rank[~usable] = 0
-    norms = np.sqrt(np.einsum("bmp,bmp->bp", jacobian, jacobian))
-    norms = np.where(norms > 0, norms, 1.0)
-    scaled = np.where(usable[:, None, None], jacobian / norms[:, None, :], 0.0)
-    sure = surely_full_rank(scaled.transpose(0, 2, 1) @ scaled) & (n_systems > 1)
-    for i in np.flatnonzero(usable & ~sure):
-        _, singular, right = np.linalg.svd(jacobian[i] / norms[i])
-        reach = np.abs(x[i] * norms[i]).max() + 1e-300
-        blur = 4.0 * np.sqrt(min(np.abs(residual[i]).max() / reach, 1e-6))
-        bound = max(10 * _EPS * max(jacobian.shape[1:]), blur) * max(singular.max(initial=0.0), 1.0)
-        rank[i] = int((singular > bound).sum())
-        if rank[i] < size:
-            null_space[i] = np.linalg.qr(right[rank[i] :].T / norms[i][:, None])[0]
-    return rank, null_space

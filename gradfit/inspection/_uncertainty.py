@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradfit.solvers.batched._ranks import surely_full_rank
+
 _EPS = np.finfo(np.float64).eps
-_SURELY_FULL = 1e-10
 _RANK_DIGITS = 1e3 * _EPS
 
 
@@ -22,16 +23,24 @@ class Uncertainty(NamedTuple):
     identified: np.ndarray
 
 
-def surely_full_rank(gram):
-    """Return for which Gram matrices of unit columns, (B, p, p), elimination leaves large pivots."""
-    gram = gram.copy()
-    sure = np.ones(len(gram), bool)
-    for k in range(gram.shape[1]):
-        pivot = gram[:, k, k].copy()
-        sure &= pivot > _SURELY_FULL
-        column = gram[:, :, k] / np.where(pivot > _SURELY_FULL, pivot, 1.0)[:, None]
-        gram -= column[:, :, None] * gram[:, k, None, :]
-    return sure
+def uncertainty_of(curves, fit) -> Uncertainty:
+    """Return the uncertainty of fitted curves; for squared loss the fit holds all that it takes, but doubtful ranks."""
+    loss = curves.kind.loss_type
+    if loss.quadratic:
+
+        def roots(index):
+            _, jacobian, _, curvature = curves.linearize(fit.theta[index], index)
+            return np.sqrt(curvature)[:, :, None] * jacobian
+
+        return estimate(fit.gram, 2.0 * fit.value, fit.n_rows, fit.at_bound, roots)
+    z, jacobian, slope, curvature = curves.linearize(fit.theta)
+    root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
+    gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
+    squares = (curves.data.weight * (z - curves.y) ** 2).sum(1)
+    found = estimate(gram, squares, fit.n_rows, fit.at_bound, lambda index: root[index], scores)
+    if loss.piecewise_linear:  # it has no curvature, so that nothing can be said
+        return found._replace(covariance=np.full_like(gram, np.nan), identified=np.ones_like(found.identified))
+    return found
 
 
 def estimate(gram, squares, n_rows: int, fixed, roots, scores=None) -> Uncertainty:
