@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -34,13 +35,13 @@ class DatasetRows(Rows):
     def __init__(self, dataset, encode, columns):
         self.dataset, self.encode, self.columns = dataset, encode, columns
         self.is_endless = int(dataset.cardinality()) == -1
-        self.n_inputs = None
-        self.first = next((block for block in self.blocks() if block.weight.any()), None)
+        self.n_inputs: int | None = None
+        self.first: Any = next((block for block in self.blocks() if block.weight.any()), None)
         if self.first is None:
             raise ValueError("X: the tf.data.Dataset yields no batch with a row that counts; at least one is needed.")
         super().__init__(self.first.x.shape[1], self.first.x.dtype)
         self.n_targets = None if self.first.y.ndim == 1 else self.first.y.shape[1]
-        self._stream = None
+        self._stream: Any = None
         self._merged = self._merge()
 
     def blocks(self, least=1):
@@ -113,7 +114,7 @@ class DatasetRows(Rows):
         if self.is_endless:
             self._stream = self._stream or self.blocks()
         for block in itertools.islice(self._stream, 1) if self.is_endless else self.blocks():
-            yield ArrayRows(*block[:3], self.scaling)
+            yield ArrayRows(block.x, block.y, block.weight, self.scaling)
 
 
 def decoded(labels):

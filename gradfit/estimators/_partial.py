@@ -54,7 +54,7 @@ class for_chunks:  # noqa: N801 (a decorator)
 
     def __init__(self, method):
         self._method = method
-        update_wrapper(self, method)
+        update_wrapper(self, method)  # type: ignore[arg-type]
 
     def __get__(self, model, owner=None):
         if model is None:

@@ -35,7 +35,7 @@ class FunctionSums:
             value, gradient = _tape.value_and_gradient(self._value, theta)
             parts = [(value, 1), (gradient, size)]
         else:
-            value, gradient, hessian = _tape.value_gradient_and_hessian(self._value, theta)
+            value, gradient, hessian = _tape.value_gradient_and_hessian(self._value, theta, self.function.loops)
             parts = [(value, 1), (gradient, size), (hessian, size * size)]
         # what does not depend on x here may do so elsewhere
         flat = [tf.zeros([n], tf.float64) if part is None else tf.reshape(part, [n]) for part, n in parts]

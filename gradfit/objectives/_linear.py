@@ -148,11 +148,13 @@ class LinearObjective(Objective):
     def evaluate(self, theta, order="gradient") -> Evaluation:
         """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta."""
         sums = self.rows.total(partial(self._sums, order, theta)) / self.rows.total_weight
-        curvature = sums[1 + self.size :] if order != "gradient" else None
+        curvature = sums[1 + self.size :]
         if order in ("hessian", "blocks"):
             size = self.size // (self.n_outputs if order == "blocks" else 1)
             curvature = curvature.reshape((size, size) if order == "hessian" else (self.n_outputs, size, size))
-        return self.penalized(theta, float(sums[0]), sums[1 : 1 + self.size], curvature)
+        return self.penalized(
+            theta, float(sums[0]), sums[1 : 1 + self.size], None if order == "gradient" else curvature
+        )
 
     def _sums(self, order, theta, block):
         if sparse.issparse(block.x):

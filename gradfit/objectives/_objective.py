@@ -54,14 +54,8 @@ class Objective(ABC):
         Whether its rows have no end, so that only parts of it can be evaluated.
     dtype_name : str
         Float type of what is summed.
-    smoothing : float or None
-        Width over which kinks of a loss are rounded off.
     comes_in_batches : bool
         Whether its rows are a stream.
-    traffic : float
-        About how many bytes of memory an evaluation reads.
-    is_wide : bool
-        Whether there are fewer rows than parameters, so that the curvature is singular.
     n_passes : int
         How often all rows have been read.
     """
@@ -71,12 +65,25 @@ class Objective(ABC):
     l2: np.ndarray | None = None
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
-    smoothing: float | None = None
-    is_wide = is_endless = comes_in_batches = False
-    traffic = 0.0
+    is_endless = comes_in_batches = False
     dtype_name = "float64"
     n_passes = 0
     size: int
+
+    @property
+    def smoothing(self) -> float | None:
+        """Width over which the kinks of a loss are rounded off, or None without kinks."""
+        return None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether there are fewer rows than parameters, so that the curvature is singular."""
+        return False
+
+    @property
+    def traffic(self) -> float:
+        """About how many bytes of memory an evaluation reads."""
+        return 0.0
 
     @abstractmethod
     def evaluate(self, theta, order: str = "gradient") -> Evaluation:

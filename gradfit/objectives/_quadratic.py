@@ -33,9 +33,13 @@ class QuadraticObjective(Objective):
         self._side = side / self._unit
         self._gram = self._root.T @ self._root
         self.size, self.n_outputs, self.fit_intercept = p, 1, False
-        self.is_wide = len(rows) < p
         worth = float(np.clip(self._unit, 1e-145, 1e145)) ** 2
         self.l1, self.l2 = linear.penalty.weights(self._unit / self._scale, False, 1, worth)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether there are fewer rows than parameters."""
+        return len(self._side) < self.size
 
     def evaluate(self, theta, order="gradient") -> Evaluation:
         """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta."""

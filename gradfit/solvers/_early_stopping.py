@@ -13,7 +13,8 @@ class EarlyStopping:
 
     def __init__(self, objective, patience: int):
         self.objective, self.patience = objective, patience
-        self.first, self.best, self.last, self.kept, self.waited = np.nan, np.inf, np.nan, None, 0
+        self.first, self.best, self.last, self.waited = np.nan, np.inf, np.nan, 0
+        self.kept: np.ndarray | None = None
 
     @classmethod
     def split(cls, solver, objective, random_state):

@@ -113,8 +113,8 @@ def _factored(objective, curvature):
     Where the curvature is not positive, as of a loss that is not convex, its diagonal has to do.
     """
     if curvature.ndim == 3:
-        found = [factorize(block, jitter(objective)) for block in curvature]
-        if all(found):
+        found = [f for block in curvature if (f := factorize(block, jitter(objective))) is not None]
+        if len(found) == len(curvature):
             return np.array([f.factor for f in found]), np.array([f.scale for f in found])
         curvature = np.einsum("kii->ki", curvature).ravel()
     curvature = np.abs(np.where(np.isfinite(curvature), curvature, 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -54,12 +55,14 @@ class _Loop:
         self.solver, self.objective, self.scale = solver, objective, scale
         self.tol, self.bound = tol, tol if tol > 0 else -1.0
         self.record, self.report, self.monitor = record, report, monitor
-        self.state, self.status, self.error = None, "running", np.inf
+        self.state: Any = None
+        self.status, self.error = "running", np.inf
         self.values: list[float] = []
         self.errors: list[float] = []
         self.path: list[np.ndarray] = []
         self.best_value = self.best_error = np.inf
-        self.best_theta, self.kept = None, None
+        self.best_theta: np.ndarray | None = None
+        self.kept: np.ndarray | None = None
         self.idle = self.drifting = self.reported = 0
         self.told = time.perf_counter()
 

@@ -81,7 +81,9 @@ class Newton(Solver):
     def init(self, objective, start):
         """Evaluate the start."""
         new, width = objective.evaluate(start.theta, "hessian"), objective.smoothing
-        return NewtonState(start.theta, *new, 1.0, 0.0, width, width, bool(width), False, 0, 0)
+        return NewtonState(
+            start.theta, new.value, new.gradient, new.curvature, 1.0, 0.0, width, width, bool(width), False, 0, 0
+        )  # fmt: skip
 
     def step(self, objective, state):
         """Try one step; keep it if the objective falls. Where the loss has kinks, sharpen them as soon as possible."""

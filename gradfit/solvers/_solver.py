@@ -53,8 +53,8 @@ class Solver(BaseEstimator, ABC):
         Whether `Start.curvature` helps it.
     sharpens : bool
         Whether it drives the smoothing of a loss with kinks to zero by itself.
-    early_stopping, reads_rows : bool
-        Whether it holds rows out, and whether it asks for rows of its own at all.
+    early_stopping : bool
+        Whether it holds rows out.
     default_max_iter : int
         What ``max_iter=None`` means.
     remedies : dict
@@ -68,7 +68,7 @@ class Solver(BaseEstimator, ABC):
     is_monotone = True
     rescales = True
     takes_curvature = sharpens = False
-    early_stopping = reads_rows = False
+    early_stopping = False
     default_max_iter = 1000
     remedies: ClassVar = {
         "max_iter": "Raise max_iter, raise the penalty if the problem is nearly singular, or check the loss.",
@@ -77,6 +77,11 @@ class Solver(BaseEstimator, ABC):
 
     def check(self) -> None:
         """Raise ValueError that names a setting outside its range."""
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether its settings ask for rows."""
+        return False
 
     def identity(self) -> tuple:
         """Return what tells its settings from others."""
@@ -111,7 +116,7 @@ class Solver(BaseEstimator, ABC):
 
 def to_arrays(state) -> dict[str, np.ndarray]:
     """Return a state as named arrays, as one `.npz` file holds them; what is absent is left out."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, part in state._asdict().items():
         if isinstance(part, list):
             arrays |= {f"{name}.{i}": np.asarray(item) for i, item in enumerate(part)}

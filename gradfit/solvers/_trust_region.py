@@ -59,7 +59,15 @@ class TrustRegion(Solver):
     def init(self, objective, start):
         """Evaluate the start; the first radius is a tenth of the start's distance from zero, or 1."""
         new = objective.evaluate(start.theta, "hessian")
-        return TrustState(start.theta, *new, max(0.1 * float(np.linalg.norm(start.theta)), 1.0), 0, 0)
+        return TrustState(
+            start.theta,
+            new.value,
+            new.gradient,
+            new.curvature,
+            max(0.1 * float(np.linalg.norm(start.theta)), 1.0),
+            0,
+            0,
+        )
 
     def step(self, objective, state):
         """Try the best step within the radius; keep it if the function falls, and set the next radius."""
@@ -78,7 +86,7 @@ class TrustRegion(Solver):
             radius = min(0.25 * float(np.linalg.norm(move)), state.radius)
         if not accepted:
             return state._replace(radius=radius, rejections=state.rejections + 1, updates=state.updates + 1)
-        return TrustState(trial, *new, radius, 0, state.updates + 1)
+        return TrustState(trial, new.value, new.gradient, new.curvature, radius, 0, state.updates + 1)
 
     def _lowers(self, objective, state, trial, new, predicted, actual):
         if predicted > 0 and actual >= 1e-4 * predicted:
