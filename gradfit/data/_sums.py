@@ -8,23 +8,9 @@ import numpy as np
 from scipy.linalg import lapack
 
 from gradfit.data._scaling import CACHE_BYTES
+from gradfit.data._triangle import Triangle
 
 _ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a block, so that adding its products up costs little
-
-
-class Sums(NamedTuple):
-    """Weighted means over rows, in the user's units: of products of columns and targets about their means.
-
-    ``gram`` (p, p), ``right`` (p, t), ``squares`` (t,), and the means (p + t,), or 0 for a fit without intercept.
-    `cost` is by how much taking the means off has magnified the rounding of ``gram``; infinite where a square
-    overflowed or underflowed.
-    """
-
-    gram: np.ndarray
-    right: np.ndarray
-    squares: np.ndarray
-    mean: np.ndarray
-    cost: float
 
 
 class Factored(NamedTuple):
@@ -54,10 +40,38 @@ class Factored(NamedTuple):
         return lapack.dpotrs(self.factor, right / self.scale[:, None])[0] / self.scale[:, None]
 
 
+class Sums(NamedTuple):
+    """Weighted means over rows, in the user's units: of products of columns and targets about their means.
+
+    ``gram`` (p, p), ``right`` (p, t), ``squares`` (t,), and the means (p + t,), or 0 for a fit without intercept.
+    `cost` is by how much taking the means off has magnified the rounding of ``gram``; infinite where a square
+    overflowed or underflowed.
+    """
+
+    gram: np.ndarray
+    right: np.ndarray
+    squares: np.ndarray
+    mean: np.ndarray
+    cost: float
+
+    def as_triangle(self, rows, factored: Factored) -> Triangle:
+        """Return the triangle of the rows with these sums, but for products of different targets."""
+        p, t = self.right.shape
+        factor = np.zeros((1 + p + t, 1 + p + t))
+        right = lapack.dtrtrs(factored.factor, self.right / factored.scale[:, None], trans=1)[0]
+        factor[0, 0] = 1.0
+        factor[1 : p + 1, 1 : p + 1] = np.triu(factored.factor) * factored.scale
+        factor[1 : p + 1, p + 1 :] = right
+        factor[p + 1 :, p + 1 :] = np.diag(np.sqrt(np.maximum(self.squares - np.sum(right**2, axis=0), 0.0)))
+        eps = float(np.finfo(rows.dtype).eps)
+        return Triangle(p, np.sqrt(rows.total_weight) * factor, self.mean, eps, rows.n_rows)
+
+
 def sum_products(rows, dtype, fit_intercept: bool) -> Sums:
     """Return the sums of all rows, with products in `dtype` over a block that fits the cache and float64 beyond."""
     p, t = rows.n_features, rows.n_targets or 1
-    shift, origin = _far_means(rows, dtype) * fit_intercept, None
+    shift = _far_means(rows, dtype) * fit_intercept
+    origin: Any = None
     gram, product = np.zeros((p, p)), np.empty((p, p), dtype)
     sides, squares = np.zeros((t + 1, p)), np.zeros((t + 1, t + 1))
     with np.errstate(all="ignore"):  # the cost says it
@@ -107,12 +121,13 @@ def less(x, shift, factor=None):
     """Yield blocks of ``(x - shift) * factor`` that fit the cache, or are taller than wide, with the rows they are."""
     step = max(64, tall(x.shape[1]), CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
     moved, scaled = bool(np.any(shift)), factor is not None
-    scratch = np.empty_like(x[:step]) if moved or scaled else None
+    scratch: Any = np.empty_like(x[:step]) if moved or scaled else None
+    shift, factor = shift.astype(x.dtype), None if factor is None else factor[:, None].astype(x.dtype)
     for start in range(0, len(x), step):
         part = slice(start, start + step)
         z = x[part]
         if moved:
-            z = np.subtract(z, shift.astype(x.dtype), out=scratch[: len(z)])
+            z = np.subtract(z, shift, out=scratch[: len(z)])
         if scaled:
-            z = np.multiply(z, factor[part, None], out=scratch[: len(z)], casting="same_kind")
+            z = np.multiply(z, factor[part], out=scratch[: len(z)])
         yield z, part

@@ -18,7 +18,7 @@ _EPS = np.finfo(np.float64).eps
 class LeastSquares(NamedTuple):
     """A solution in the user's units: coefficients (t, p), intercepts (t,), gradient (t, p) and value (t,).
 
-    `rank` of the `varying` columns is the rank; `triangle` is the factor of the columns at `index`, less their means
+    `rank` of the `varying` columns is the rank; `triangle` is the factor of the columns `used`, less their means
     and divided by `unit`, or None if it is singular.
     """
 
@@ -29,7 +29,7 @@ class LeastSquares(NamedTuple):
     rank: int
     varying: int
     triangle: np.ndarray | None
-    index: np.ndarray
+    used: np.ndarray
     unit: np.ndarray
 
 
@@ -82,7 +82,7 @@ class Triangle:
 
     @np.errstate(over="ignore", invalid="ignore")
     def _with_rows(self, rows, shift, n_rows, n_updates):
-        factor = np.linalg.qr(np.vstack([self.factor, rows]), mode="r")
+        factor = _factored(np.vstack([self.factor, rows]))
         if factor[0, 0] != 0.0:  # on to the mean, so that neither the first rows nor their number matter
             moved = shift + factor[0, 1:] / factor[0, 0]
             factor[0, 1:] -= factor[0, 0] * (moved - shift)
@@ -125,29 +125,33 @@ class Triangle:
         if not np.isfinite(rows).all():
             return self._overflown(rows.shape[1] - p)
         varies = self.varies(fit_intercept)
-        index = np.flatnonzero(varies | (ridge > 0.0))
-        unit = np.hypot(norms(rows[:, index]), np.sqrt(ridge[index]))
+        used = np.flatnonzero(varies | (ridge > 0.0))
+        unit = np.hypot(norms(rows[:, used]), np.sqrt(ridge[used]))
         top = np.abs(rows[:, p:]).max(axis=0, initial=0.0)
         top[top == 0.0] = 1.0
-        scaled = np.hstack([rows[:, index] / unit, rows[:, p:] / top])
+        scaled = np.hstack([rows[:, used] / unit, rows[:, p:] / top])
         if ridge.any():
-            scaled = np.vstack([scaled, np.eye(len(index), scaled.shape[1]) * (np.sqrt(ridge[index]) / unit)[:, None]])
-        if ridge.any() or len(index) < p or not fit_intercept:
-            scaled = np.linalg.qr(scaled, mode="r")
-        tolerance = max(_RANK_ULPS * self.eps * np.sqrt(len(index)), _EPS * np.sqrt(self.n_rows))
+            scaled = np.vstack([scaled, np.eye(len(used), scaled.shape[1]) * (np.sqrt(ridge[used]) / unit)[:, None]])
+        if ridge.any() or len(used) < p or not fit_intercept:
+            scaled = _factored(scaled)
+        tolerance = max(_RANK_ULPS * self.eps * np.sqrt(len(used)), _EPS * np.sqrt(self.n_rows))
         solution, rank = _solve(scaled, unit, tolerance)
-        rest = scaled[:, len(index) :] - scaled[:, : len(index)] @ solution
+        rest = scaled[:, len(used) :] - scaled[:, : len(used)] @ solution
         coef, gradient = np.zeros((2, rows.shape[1] - p, p))
-        coef[:, index] = (solution * top / unit[:, None]).T
-        gradient[:, index] = -(rest.T @ scaled[:, : len(index)]) * top[:, None] * unit
+        coef[:, used] = (solution * top / unit[:, None]).T
+        gradient[:, used] = -(rest.T @ scaled[:, : len(used)]) * top[:, None] * unit
         value = 0.5 * np.sum(rest**2, axis=0) * top * top  # may overflow where targets are large
-        triangle = scaled[: len(index), : len(index)] if rank == len(index) else None
+        triangle = scaled[: len(used), : len(used)] if rank == len(used) else None
         intercept, varying = mean[p:] - coef @ mean[:p], int(np.count_nonzero(varies))
-        return LeastSquares(coef, intercept, gradient, value, rank, varying, triangle, index, unit)
+        return LeastSquares(coef, intercept, gradient, value, rank, varying, triangle, used, unit)
 
     def _overflown(self, n_targets) -> LeastSquares:
         zeros, nothing = np.zeros((n_targets, self.n_features)), np.zeros(0, int)
         return LeastSquares(zeros, zeros[:, 0], zeros, np.full(n_targets, np.nan), 0, 0, None, nothing, nothing)
+
+
+def _factored(rows) -> np.ndarray:
+    return np.asarray(np.linalg.qr(rows, mode="r"))
 
 
 def norms(rows):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import lapack
 
 from gradfit.data._sums import Factored, less, sum_products, tall
 from gradfit.data._triangle import LeastSquares, Triangle
@@ -95,7 +94,7 @@ def summarize(objective) -> Triangle | None:
     if np.isinf(sums.cost):
         return _triangle_of(rows)
     factored = Factored.of(sums.gram)
-    return _as_triangle(rows, sums, factored) if max(factored.condition, sums.cost) <= trusted else None
+    return sums.as_triangle(rows, factored) if max(factored.condition, sums.cost) <= trusted else None
 
 
 def _triangle_of(rows) -> Triangle:
@@ -105,24 +104,10 @@ def _triangle_of(rows) -> Triangle:
     return triangle
 
 
-def _as_triangle(rows, sums, factored):
-    """Return the triangle of rows with these sums, up to products of different targets."""
-    p, t = sums.right.shape
-    factor = np.zeros((1 + p + t, 1 + p + t))
-    right = lapack.dtrtrs(factored.factor, sums.right / factored.scale[:, None], trans=1)[0]
-    factor[0, 0] = 1.0
-    factor[1 : p + 1, 1 : p + 1] = np.triu(factored.factor) * factored.scale
-    factor[1 : p + 1, p + 1 :] = right
-    rest = np.maximum(sums.squares - np.sum(right**2, axis=0), 0.0)
-    factor[p + 1 :, p + 1 :] = np.diag(np.sqrt(rest))
-    eps = float(np.finfo(rows.dtype).eps)
-    return Triangle(p, np.sqrt(rows.total_weight) * factor, sums.mean, eps, rows.n_rows)
-
-
 def _solve_by_sums(objective, dtype):
     """Solve the normal equations, or return None where their condition leaves too few digits."""
     rows, p = objective.rows, objective.rows.n_features
-    fit_intercept, curvature, ridge = objective.fit_intercept, *_quadratic(objective)
+    fit_intercept, (curvature, ridge) = objective.fit_intercept, _quadratic(objective)
     sums = sum_products(rows, dtype, fit_intercept)
     if not sums.cost <= _CORRECTABLE[dtype.name]:
         return None

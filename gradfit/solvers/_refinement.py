@@ -34,16 +34,16 @@ def refine(x, y, weight, ridge, shift, fit_intercept: bool, found: LeastSquares)
     Björck: Iterative refinement of linear least squares solutions I, BIT 7 (1967).
     Higham: Accuracy and Stability of Numerical Algorithms (2002), chapters 12 and 20.
     """
-    p, k, index = x.shape[1], len(found.index), found.index
+    p, k, used = x.shape[1], len(found.used), found.used
     size = k + fit_intercept  # the intercept comes last, as the coefficient of a column of ones
     targets = two_sum(y, -shift[p:])
     power, top = np.frexp(found.unit)[1], np.frexp(np.abs(targets[0]).max(axis=0, initial=0.0))[1]
-    columns, targets = _columns(x[:, index], shift[index], power, fit_intercept), _scaled(targets, top)
+    columns, targets = _columns(x[:, used], shift[used], power, fit_intercept), _scaled(targets, top)
     pull, factor, (theta, low) = np.zeros((size, 1)), np.zeros((size, size)), np.zeros((2, size, len(top)))
-    pull[:k, 0] = np.ldexp(ridge[index], -2 * power)
+    pull[:k, 0] = np.ldexp(ridge[used], -2 * power)
     factor[k:, k:] = np.sqrt(weight.sum())
     factor[:k, :k] = found.triangle * np.ldexp(found.unit, -power)
-    theta[:k] = np.ldexp(found.coef[:, index].T, power[:, None] - top)
+    theta[:k] = np.ldexp(found.coef[:, used].T, power[:, None] - top)
     last = 1.0
     for _ in range(_MOST_STEPS):
         gradient = _gradient(columns, targets, weight[:, None], pull, theta, low)
@@ -65,7 +65,7 @@ def _gradient(columns, targets, weight, ridge, theta, low):
     product, error = two_product(high, theta[:, None])
     error += rest * theta[:, None] + high * low[:, None]
     residual, missing = sum_of(np.concatenate([product, -targets[0][None]]))
-    missing += error.sum(axis=0) - targets[1]
+    residual, missing = two_sum(residual, missing + (error.sum(axis=0) - targets[1]))
     slope, error = two_product(weight, residual)
     error += weight * missing
     product, missing = two_product(high, slope)
@@ -90,10 +90,10 @@ def _scaled(pair, power):
 def _in_users_units(theta, low, power, top, shift, fit_intercept, found):
     """Return coefficients and intercepts; the latter are ``mean of y - mean of x times b``, rounded once."""
     k, p, coef = len(power), found.coef.shape[1], np.zeros_like(found.coef)
-    coef[:, found.index] = np.ldexp(theta[:k], top - power[:, None]).T
+    coef[:, found.used] = np.ldexp(theta[:k], top - power[:, None]).T
     if not fit_intercept:
         return coef, np.zeros(len(coef))
-    mean = np.ldexp(shift[found.index], -power)[:, None]
+    mean = np.ldexp(shift[found.used], -power)[:, None]
     product, error = two_product(mean, theta[:k])
     terms = np.vstack([np.ldexp(shift[p:], -top), theta[k:], low[k:], -product, -error, -mean * low[:k]])
     return coef, np.ldexp([math.fsum(column) for column in terms.T.tolist()], top)

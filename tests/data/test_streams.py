@@ -161,6 +161,55 @@ def test_partial_fit_keeps_no_rows_and_starts_again_with_fit():
         LinearRegression().partial_fit(X, y).partial_fit(X[:, :2], y)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_rows_fed_one_by_one_round_no_more_than_all_at_once(seed):
+    X, y = ill_conditioned(1e4, n=1500, seed=seed)
+    model = LinearRegression()
+    for rows in chunks(len(y), "one by one"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.partial_fit(X[rows], y[rows])
+    whole = LinearRegression().fit(X, y)
+    assert relative(model.coef_ * X.std(axis=0), whole.coef_ * X.std(axis=0)) <= 1e-10
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_partial_fit_of_an_elastic_net_whose_first_chunk_says_nothing_of_the_units(first):
+    X, y, _ = simple(LinearRegression())
+    model = LinearRegression(alpha=0.1, l1_ratio=0.5, tol=1e-10)
+    for rows in np.split(np.arange(len(y)), [first, 40]):
+        model.partial_fit(1e6 * X[rows], y[rows])
+    whole = clone(model).fit(1e6 * X, y)
+    assert model.converged_
+    assert relative(model.coef_ * X.std(axis=0), whole.coef_ * X.std(axis=0)) < 1e-9
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e155])
+def test_partial_fit_in_any_unit(unit):
+    X, y, weight = simple(LinearRegression())
+    whole = LinearRegression().fit(X, y, weight)
+    X[:, 1] *= unit
+    model = LinearRegression()
+    for rows in np.split(np.arange(len(y)), [1, 40]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.partial_fit(X[rows], y[rows], weight[rows])
+    model.coef_[1] *= unit
+    assert relative(model.coef_, whole.coef_) < 1e-10
+
+
+def test_a_triangle_of_rows_without_weight_is_none_of_their_business():
+    from gradfit.data._triangle import Triangle
+
+    X, y, weight = simple(LinearRegression())
+    triangle = Triangle.empty(X.shape[1], 1, X.dtype).plus(X[:5] + 1e9, y[:5], np.zeros(5))
+    nothing = triangle.solve(True, np.zeros(X.shape[1]))
+    assert not nothing.coef.any()
+    assert nothing.rank == 0
+    found = triangle.plus(X, y, weight).solve(True, np.zeros(X.shape[1]))
+    assert relative(found.coef[0], LinearRegression().fit(X, y, weight).coef_) < 1e-6
+
+
 @pytest.mark.parametrize(
     "loss",
     ["huber", "absolute_error", lambda y, raw: (1 + (y - raw) ** 2) ** 0.5 - 1],

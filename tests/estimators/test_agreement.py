@@ -386,3 +386,88 @@ def test_columns_that_all_are_constant(capfd):
     model = LinearRegression().fit(np.ones((5, 2)), y)
     assert_allclose([*model.coef_, model.intercept_], [0.0, 0.0, 2.0], atol=1e-12)
     assert "DPOCON" not in "".join(capfd.readouterr())
+
+
+EXTREMES = [("float64", 1e-170), ("float64", 1e155), ("float64", 1e-300), ("float32", 1e-30), ("float32", 1e19)]
+
+
+@pytest.mark.parametrize("n_rows", [60, 30_000])
+@pytest.mark.parametrize(("dtype", "unit"), EXTREMES)
+def test_columns_that_vary_count_in_any_unit(dtype, unit, n_rows, recwarn):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(n_rows, 4)) + 1).astype(dtype)
+    y = (X @ [1.0, 2.0, 3.0, 4.0] + rng.normal(size=n_rows)).astype(dtype)
+    plain = LinearRegression().fit(X, y).coef_.astype(float)
+    X[:, 1] *= unit
+    model = LinearRegression().fit(X, y)
+    assert_allclose(model.coef_ * np.array([1.0, unit, 1.0, 1.0]), plain, rtol=1e-9 if dtype == "float64" else 1e-5)
+    assert model.status_ == "converged"
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("n_rows", [60, 30_000])
+@pytest.mark.parametrize(
+    ("dtype", "unit"), [("float64", 1e-200), ("float64", 1e200), ("float32", 1e-30), ("float32", 1e30)]
+)
+def test_targets_of_any_unit(dtype, unit, n_rows, recwarn):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 3)).astype(dtype)
+    y = (X @ [1.0, 2.0, 3.0] + rng.normal(size=n_rows)).astype(dtype)
+    plain, model = LinearRegression().fit(X, y), LinearRegression().fit(X, y * y.dtype.type(unit))
+    assert_allclose(model.coef_.astype(float) / unit, plain.coef_, rtol=1e-9 if dtype == "float64" else 1e-5)
+    assert model.status_ == "converged"
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("n_rows", [60, 30_000])
+def test_an_elastic_net_of_huge_columns(n_rows):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 4))
+    y = X @ [1.0, 2.0, 0.0, -1.0] + rng.normal(size=n_rows)
+    units = np.array([1.0, 1e155, 1.0, 1e-5])
+    model = LinearRegression(alpha=1e-3, l1_ratio=0.5, tol=1e-10).fit(X * units, y)
+    # The penalty on coefficients in those units: none for the huge column, a heavy one for the tiny one.
+    peer = linear_model.ElasticNet(alpha=1e-3, l1_ratio=0.5, tol=1e-12).fit(X[:, [0, 2]], y - 2 * X[:, 1])
+    assert model.converged_
+    assert_allclose((model.coef_ * units)[[0, 2]], peer.coef_, atol=0.3)
+    assert_allclose((model.coef_ * units)[1], 2.0, atol=0.5)
+    assert model.coef_[3] == 0.0
+
+
+@pytest.mark.parametrize("n_rows", [60, 30_000])
+def test_sums_that_overflow_are_said(n_rows, capfd):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 3))
+    y = X[:, 1].copy()
+    X[:, 0] = 1.7e308 * np.sign(X[:, 0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = LinearRegression().fit(X, y)
+    assert any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    assert model.status_ == "nonfinite"
+    assert model.converged_ is False
+    assert np.isfinite(model.coef_).all()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("condition", [3e2, 1e4])
+def test_sums_of_few_columns_are_corrected_over_the_rows(condition):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30_000, 6)) + 2.0
+    X[:, 1] = X[:, 0] + X[:, 1] / condition
+    y = X[:, 0] + rng.normal(size=30_000)
+    model = LinearRegression().fit(X, y)
+    expected = np.linalg.lstsq(X - X.mean(axis=0), y - y.mean(), rcond=None)[0]
+    assert 1 < model.n_passes_ <= 4
+    assert_allclose(model.coef_, expected, rtol=0, atol=1e-14 * condition * np.abs(expected).max())
+
+
+def test_many_rows_beyond_any_correction_are_factored():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30_000, 6))
+    X[:, 1] = X[:, 0] + 1e-8 * X[:, 1]
+    y = X @ np.arange(6.0)
+    model = LinearRegression().fit(X, y)
+    assert_allclose(model.predict(X), y, atol=1e-12)
+    assert_allclose(model.coef_, np.arange(6.0), atol=1e-6)
+    assert model.status_ == "converged"

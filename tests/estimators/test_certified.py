@@ -133,3 +133,25 @@ def test_degree_ten_survives_another_origin_and_unit_of_x(scale, shift):
     # Moving x to 1000 rounds its last 3 digits away, which the predictions feel, in any arithmetic.
     tolerance = 1e-10 if shift == 0 else 1e-7
     np.testing.assert_allclose(PolynomialRegression(10).fit(moved, y).predict(moved), direct, rtol=tolerance)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e7, 1e12])
+@pytest.mark.parametrize("ridge", [False, True], ids=["plain", "ridge"])
+@pytest.mark.parametrize("fit_intercept", [False, True], ids=["through the origin", "intercept"])
+def test_every_digit_of_small_problems(condition, ridge, fit_intercept):
+    """Against rational arithmetic; weights and ridge are powers of four, so that their roots are exact."""
+    rng = np.random.default_rng(0)
+    weight = np.repeat([4.0, 1.0, 0.25], [8, 28, 16])
+    X = rng.normal(size=(52, 3)) * [1e-3, 1.0, 1.0] + [7.0, 0.0, 0.0]
+    X[:, 2] = 1e8 * (X[:, 1] + X[:, 2] / condition)
+    y = X[:, 0] - X[:, 1] + rng.normal(size=52)
+    root = [Fraction(value) for value in np.sqrt(weight)]
+    columns = np.column_stack([np.ones((52, int(fit_intercept))), X])
+    rows = [[r * Fraction(value) for value in row] for r, row in zip(root, columns, strict=True)]
+    targets = [r * Fraction(value) for r, value in zip(root, y, strict=True)]
+    if ridge:  # alpha times the total weight of 64 is 4
+        rows += [[0] * fit_intercept + [2 * (i == j) for j in range(3)] for i in range(3)]
+        targets += [0, 0, 0]
+    exact = solve_exactly(rows, targets, intercept=False)[0]
+    model = LinearRegression(alpha=ridge / 16, fit_intercept=fit_intercept).fit(X, y, weight)
+    assert digits([*([model.intercept_] * fit_intercept), *model.coef_], exact) >= 14.5
