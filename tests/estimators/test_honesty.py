@@ -34,7 +34,7 @@ def within_seconds():
         raise TimeoutError("the fit takes far too long")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(30)
+    signal.alarm(15)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
