@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from gradfit.backend._tensorflow import tf
+
+
+_used_in: int | None = None  # the process that has computed with TensorFlow
 
 
 class Device(NamedTuple):
@@ -63,6 +67,13 @@ def resolve_device(device: str) -> str:
 @contextmanager
 def on_device(device: str):
     """Run what is inside on a device; gives its name."""
+    global _used_in
+    if _used_in not in (None, os.getpid()):
+        raise RuntimeError(
+            "This process is a fork of one that has used TensorFlow, whose threads do not survive os.fork(): a fit would "
+            "wait for them for ever. Start processes by 'spawn' or 'forkserver', or with joblib, which does."
+        )
+    _used_in = os.getpid()
     name = resolve_device(device)
     with tf.device(name):
         yield name

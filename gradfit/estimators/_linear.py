@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import FunctionType
+
 import numpy as np
 from sklearn.base import RegressorMixin
 
@@ -13,6 +15,14 @@ from gradfit.objectives._penalty import ElasticNet
 
 class LinearRegressor(RegressorMixin, PartialFit):
     """What LinearRegression and PolynomialRegression share: a numeric target and a loss the user chooses."""
+
+    def __init_subclass__(cls, **settings):
+        """Let errors about a wrong keyword name the class that the user knows."""
+        super().__init_subclass__(**settings)
+        shared = LinearRegressor.fit
+        cls.fit = FunctionType(shared.__code__, shared.__globals__, "fit", shared.__defaults__, shared.__closure__)
+        cls.fit.__kwdefaults__, cls.fit.__doc__ = shared.__kwdefaults__, shared.__doc__
+        cls.fit.__qualname__ = f"{cls.__name__}.fit"
 
     def _get_loss(self):
         loss = get_loss(self.loss)

@@ -71,7 +71,7 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
         return result
     some = rows.take(np.arange(0, rows.n_rows, -(-rows.n_rows // max(_LOOK_ROWS, 5 * rows.n_features))))
     x = np.concatenate([block[0] for block in some.standardized_blocks()]).astype(np.float64)
-    if np.linalg.cond(x.T @ x) < 1.0 / _SINGULAR:
+    if Factored.of(x.T @ x).condition < 1.0 / _SINGULAR:
         return result
     found = _triangle_of(rows).solve(objective.fit_intercept, np.zeros(rows.n_features))
     if found.rank < found.varying:

@@ -166,7 +166,7 @@ def _line_search(objective, state, direction):
             step = 0.5 * (low + high) if low > 0 else 0.2 * high
         else:
             step = 2.0 * low
-    fell = found is not None and (np.isinf(high) or found[1].value < state.value - noise)
+    fell = found is not None and np.isinf(high)
     return found if fell else None
 
 

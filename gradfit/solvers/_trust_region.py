@@ -133,7 +133,7 @@ def least_within(gradient, hessian, radius):
     With the eigenvectors of H it is ``-(H + shift)^-1 g``; Newton's method on ``1 / |s|`` finds the shift, from a
     side where it cannot overshoot (Conn, Gould, Toint: section 7.3).
     """
-    finite = np.isfinite(hessian).all()
+    radius, finite = max(radius, _TINY), np.isfinite(hessian).all()
     values, vectors = np.linalg.eigh(hessian if finite else np.eye(len(gradient)))
     slopes = vectors.T @ gradient
     lowest, largest = values[0], np.abs(values).max()

@@ -296,3 +296,9 @@ def test_redundant_features_are_named_as_such():
     assert fitted.status_ == "rank_deficient"
     assert re.search("redundant|combinations", texts[0])
     assert "few" not in texts[0]
+
+
+@pytest.mark.parametrize("model", [LinearRegression(), PolynomialRegression(), LogisticRegression()], ids=repr)
+def test_a_wrong_keyword_names_the_public_class(model):
+    with pytest.raises(TypeError, match=rf"^{type(model).__name__}\.fit\(\) got an unexpected keyword"):
+        model.fit(X, target(model), weights=np.ones(len(X)))
