@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from gradfit.backend._tensorflow import tf
 
-
 _used_in: int | None = None  # the process that has computed with TensorFlow
 
 
@@ -70,8 +69,8 @@ def on_device(device: str):
     global _used_in
     if _used_in not in (None, os.getpid()):
         raise RuntimeError(
-            "This process is a fork of one that has used TensorFlow, whose threads do not survive os.fork(): a fit would "
-            "wait for them for ever. Start processes by 'spawn' or 'forkserver', or with joblib, which does."
+            "This process is a fork of one that has used TensorFlow, whose threads do not survive os.fork(): a fit "
+            "would wait for them for ever. Start processes by 'spawn' or 'forkserver', or with joblib, which does."
         )
     _used_in = os.getpid()
     name = resolve_device(device)

@@ -12,6 +12,15 @@ from gradfit.data._arrays import ArrayRows
 from gradfit.data._rows import Block, Rows
 from gradfit.data._scaling import Moments
 
+_NOTHING = (
+    "X: the tf.data.Dataset yields no batch; at least one is needed. If it is made from a generator, that may have "
+    "been used up: give Dataset.from_generator a function that starts again."
+)
+_ONCE = (
+    "X: the tf.data.Dataset yields its rows only once, and every pass reads them again. Give Dataset.from_generator a "
+    "function that starts anew, or use dataset.cache()."
+)
+
 
 def is_dataset(X) -> bool:
     """Return whether X is a `tf.data.Dataset`, without importing TensorFlow."""
@@ -36,9 +45,10 @@ class DatasetRows(Rows):
         self.dataset, self.encode, self.columns = dataset, encode, columns
         self.is_endless = int(dataset.cardinality()) == -1
         self.n_inputs: int | None = None
-        self.first: Any = next((block for block in self.blocks() if block.weight.any()), None)
+        self.first: Any = None
+        self.first = next((block for block in self.blocks() if block.weight.any()), None)
         if self.first is None:
-            raise ValueError("X: the tf.data.Dataset yields no batch with a row that counts; at least one is needed.")
+            raise ValueError("X: all weights of the tf.data.Dataset are zero; at least one row must count.")
         super().__init__(self.first.x.shape[1], self.first.x.dtype)
         self.n_targets = None if self.first.y.ndim == 1 else self.first.y.shape[1]
         self._stream: Any = None
@@ -67,17 +77,15 @@ class DatasetRows(Rows):
             count += 1
             yield Block(self.columns(x), y, w, np.zeros(1, x.dtype))
 
+        if not count:
+            raise ValueError(_ONCE if self.first is not None else _NOTHING)
+
     def _merge(self) -> Moments:
         """Count rows and weights, and take the moments: of all rows, or of the first batch of an endless stream."""
         merged, self.n_rows = Moments(self.n_features), 0
         for block in [self.first] if self.is_endless else self.blocks():
             merged.add(block.x, block.weight)
             self.n_rows += len(block.x)
-        if not self.n_rows:
-            raise ValueError(
-                "X: the tf.data.Dataset yields its rows only once, and they have to be read several times. Build it "
-                "from a function that starts anew (Dataset.from_generator takes one), or use dataset.cache()."
-            )
         self.total_weight = merged.total_weight
         return merged
 

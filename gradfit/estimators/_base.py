@@ -123,9 +123,10 @@ class LinearModel(BaseEstimator, ABC):
             if not (self.warm_start and hasattr(self, "coef_")):
                 return None
             if np.size(self.coef_) != np.prod(shape):
+                before = np.atleast_2d(self.coef_).shape
                 raise ValueError(
-                    f"warm_start=True starts from the last fit's coefficients, of shape {np.shape(self.coef_)}; these "
-                    f"data need {shape}. Set warm_start=False, or fit a new {type(self).__name__}."
+                    f"warm_start=True goes on from a fit of {before[1]} features and {before[0]} targets or classes, "
+                    f"but these data have {shape[1]} and {shape[0]}. Set warm_start=False, or fit a new model."
                 )
             coef_init, intercept_init = self.coef_, self.intercept_ if self.fit_intercept else None
         coef = _initial("coef_init", coef_init, shape)

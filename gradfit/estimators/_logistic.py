@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_class_weight
@@ -179,6 +181,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         present = np.unique(index)
         given = self.class_weight
         if isinstance(given, dict):
+            if not all(isinstance(value, Real) for value in given.values()):
+                raise ValueError(f"class_weight={given!r} is not allowed; weights must be finite and >= 0.")
             absent = np.setdiff1d(self.classes_, self.classes_[present])  # their rows weigh nothing
             given = {name: value for name, value in given.items() if name not in absent}
         weights = np.ones(len(self.classes_))

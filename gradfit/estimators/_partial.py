@@ -144,9 +144,9 @@ class PartialFit(LinearModel):
         if hasattr(self, "coef_"):
             start = self._start(objective, self.coef_, self.intercept_)
         options = self._options(
-            objective, solver=solver, max_iter=1, tol=0.0, start=start, scaling=chunks.scaling,
+            objective, max_iter=1, tol=0.0, start=start, scaling=chunks.scaling,
             optimizer_states=chunks.optimizer_states,
         )  # fmt: skip
-        results = solve(objective, options)
+        results = solve(objective, options, solver)
         chunks.optimizer_states = [result.optimizer_state for result in results]
         return results

@@ -159,7 +159,8 @@ class UserFunction:
                     raise
                 if any(isinstance(error, kind) and re.search(hint, str(error)) for kind, hint in _SUSPECT.items()):
                     because = str(error).strip().splitlines()[-1].strip()  # AutoGraph puts a traceback in front
-                    raise self.disconnected(f" ({because})", "x" if may_branch else "all its arguments") from error
+                    because = "" if "symbolic" in because else f" ({because})"
+                    raise self.disconnected(because, "x" if may_branch else "all its arguments") from error
                 failure = error
                 break
         if may_branch:  # whatever else is wrong shows when it is called

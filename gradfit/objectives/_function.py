@@ -16,6 +16,7 @@ from gradfit.models._user_function import UserFunction
 from gradfit.objectives._objective import Evaluation, InGraph, Objective
 
 _LAST_DIGITS, _LEAST_SHARE, _PROBES = 64, 1e-2, 4  # units in the last place, of an entry or of 1% of the largest
+_VALUE_ULPS = 64  # with 8, L-BFGS stalled at Watson's minimum, whose terms are a hundred times its value
 _FIRST_STEP = 0.1  # of the start's norm or of 1, whichever is larger
 
 
@@ -86,6 +87,10 @@ class FunctionObjective(Objective):
             vector = (spec_of(np.dtype(np.float64), self.size),)
             self._calls[order] = _Eagerly(sums) if self.function.concrete is None else compiled(sums, vector)
         return self._calls[order]
+
+    def noise(self, value):
+        """Return by how much rounding may change the value: that of the terms, which may be larger than it."""
+        return _VALUE_ULPS * self.eps * abs(value)
 
     def in_graph(self):
         """Return the function for compiled loops, or None where it cannot be traced."""

@@ -112,15 +112,15 @@ class GradientDescent(Solver):
         if not isinstance(found, keras.optimizers.Optimizer):
             raise ValueError(f"solver={self.optimizer!r} is not known. {_ALLOWED}")
         config = {key: value for key, value in found.get_config().items() if key != "name"}
-        if self.learning_rate is not None:
-            rate = self.learning_rate
-            scheduled = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
-            config["learning_rate"] = keras.optimizers.schedules.serialize(rate) if scheduled else float(rate)
         if "learning_rate" not in config:
             raise ValueError(
                 f"solver={self.optimizer!r} has no learning rate: it wraps another optimizer. Pass that one; "
                 "gradfit computes its updates in float64 and needs no scaling of the loss."
             )
+        if self.learning_rate is not None:
+            rate = self.learning_rate
+            scheduled = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+            config["learning_rate"] = keras.optimizers.schedules.serialize(rate) if scheduled else float(rate)
         rate = config["learning_rate"]
         if not isinstance(rate, dict):
             config["learning_rate"], rate = 1.0, float(rate)
@@ -173,7 +173,7 @@ class Descent:
             self._length = int(np.clip(1e9 / objective.traffic, 1, self._length))
 
     def _compile(self, objective):
-        graph = objective.in_graph()
+        graph = None if objective.l1 is not None else objective.in_graph()
         if graph is None or (self.in_batches and objective.rows.n_rows > _COMPILED_UPDATES * self.batch_size):
             return None
         return Chunk(graph.sums, self.optimizer, self.batch_size, objective.lower is not None).on(objective, graph)
@@ -235,7 +235,7 @@ def _default_optimizer(named):
 
     try:
         return named() if isinstance(named, type) else keras.optimizers.get(named)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"solver={named!r} is not known. {_ALLOWED}") from error
 
 

@@ -162,6 +162,7 @@ class _Loop:
             "error": self.error, "tol": self.tol, "bound": f", within tol={self.tol:g}", "max_iter": max_iter,
             "n_iter": len(self.values), "dtype": self.objective.dtype_name,
             "remedy": self.solver.remedies.get(status, ""), "patience": getattr(self.monitor, "patience", 0),
+            "rounded": getattr(state, "sharpening", False),
         }  # fmt: skip
         return SolveResult(
             theta=theta, status=status, value=float(value), gradient=gradient, n_iter=len(self.values),

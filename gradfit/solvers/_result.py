@@ -24,6 +24,10 @@ MESSAGES = {
         "Stopped at max_iter={max_iter} before reaching tol={tol:g}: the largest scaled gradient component is "
         "{error:.1e}. {remedy}"
     ),
+    "max_iter_rounded": (
+        "Stopped at max_iter={max_iter} while the kinks of the loss were still rounded off, so the coefficients are "
+        "near the minimum, not at it. {remedy}"
+    ),
     "fixed_iterations": "Ran the {max_iter} iterations asked for; tol=0 switches the stop rule off.",
     "early_stopped": (
         "Stopped early: the loss on the held-out rows has not improved for {patience} iterations; the best "
@@ -34,7 +38,7 @@ MESSAGES = {
         "coefficients are kept. {remedy}"
     ),
     "drifting": (
-        "The largest scaled gradient component, {error:.1e}, is within tol={tol:g}, but the steps stay long: the "
+        "The largest scaled gradient component is {error:.1e}, within tol={tol:g}, but the steps stay long: the "
         "coefficients keep growing, so the optimum may lie at infinity, as for classes that a plane separates but for "
         "a few rows. Add a penalty (alpha, or a finite C)."
     ),
@@ -160,15 +164,16 @@ class SolveResult:
 
     @property
     def message(self) -> str:
-        return MESSAGES[self.status].format(**self.facts).strip()
+        rounded = self.status == "max_iter" and self.facts.get("rounded", False)
+        return MESSAGES["max_iter_rounded" if rounded else self.status].format(**self.facts).strip()
 
 
 def rank_facts(rank: int, n_features: int, n_rows: int) -> dict:
     """Return what the message says about features of less than full rank."""
     few = n_rows <= n_features
+    why = f"{n_rows} rows are too few to tell them apart" if few else "some are exact linear combinations of others"
     return {
-        "rank": rank, "n_features": n_features,
-        "why": f"{n_rows} rows cannot tell them apart" if few else "some are exact linear combinations of others",
+        "rank": rank, "n_features": n_features, "why": why,
         "remedy": "Add rows, or a penalty." if few else "Drop the redundant features, or add a penalty.",
     }  # fmt: skip
 

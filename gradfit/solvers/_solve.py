@@ -42,9 +42,12 @@ class Options(NamedTuple):
     scaling: Any = None
 
 
-def solve(objective, options: Options) -> list[SolveResult]:
-    """Minimize an objective over rows for every target; return a result a target, or one for all of them."""
-    solver = get_solver(options.solver, objective)
+def solve(objective, options: Options, solver=None) -> list[SolveResult]:
+    """Minimize an objective over rows for every target; return a result a target, or one for all of them.
+
+    A solver that is given need not be one that fits, as subgradient steps for chunks of rows.
+    """
+    solver = solver or get_solver(options.solver, objective)
     with np.errstate(all="ignore"):  # what overflows is not finite, and that is tested
         return _solve(solver, objective, options)
 

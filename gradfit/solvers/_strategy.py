@@ -70,7 +70,7 @@ def reads_all_rows(given) -> bool:
 def get_solver(given, objective) -> Solver:
     """Turn the argument `solver` into an instance that can minimize the objective, or raise ValueError."""
     found = _automatic(objective) if isinstance(given, str) and given == "auto" else find_solver(given)
-    if objective.is_endless and not found.handles_streams:
+    if objective.is_endless and (not found.handles_streams or objective.l1 is not None):
         raise ValueError(
             f"solver={given!r} reads all rows, and X is a tf.data.Dataset without an end: only "
             "solver=GradientDescent(...) can fit it, and without an L1 penalty (l1_ratio=0). Or use dataset.take(n)."

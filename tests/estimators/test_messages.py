@@ -251,7 +251,7 @@ def test_nearly_separated_classes(solver, classes, seed):
     model, texts = fit_and_listen(LogisticRegression(C=np.inf, solver=solver), features, y)
     assert_honest(model, texts)
     assert_consistent(model)
-    assert model.status_ in ("converged", "precision_limit", "stalled", "separable")
+    assert model.status_ in ("converged", "precision_limit", "stalled", "separable", "drifting")
     assert model.score(features[6:], y[6:]) >= 0.9
 
 
@@ -301,4 +301,4 @@ def test_redundant_features_are_named_as_such():
 @pytest.mark.parametrize("model", [LinearRegression(), PolynomialRegression(), LogisticRegression()], ids=repr)
 def test_a_wrong_keyword_names_the_public_class(model):
     with pytest.raises(TypeError, match=rf"^{type(model).__name__}\.fit\(\) got an unexpected keyword"):
-        model.fit(X, target(model), weights=np.ones(len(X)))
+        clone(model).fit(X, LABELS, weights=np.ones(len(X)))
