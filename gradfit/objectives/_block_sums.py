@@ -34,7 +34,7 @@ class BlockSums:
         """Return the packed sums; theta holds for each output its coefficients, then its intercept."""
         loss, per_class = self.kind.loss(numbers, x.dtype), self.kind.loss_type.per_class
         coef, intercept = self._unpack(theta, x)
-        raw = tf.matmul(x, coef, transpose_b=True) + intercept + offset[:, None]
+        raw = tf.matmul(x, coef, transpose_b=True) + (intercept + offset[:, None])
         if not per_class:
             raw = raw[:, 0]
         if self.order == "gradient" or per_class:

@@ -32,7 +32,7 @@ class QuadraticObjective(Objective):
         self._unit = float(np.exp2(np.round(np.log2(np.abs(side).max(initial=0.0) or 1.0))))
         self._side = side / self._unit
         self._gram = self._root.T @ self._root
-        self.size, self.n_outputs, self.fit_intercept = p, 1, False
+        self.size, self.n_outputs, self.fit_intercept = p, 1, linear.fit_intercept
         worth = float(np.clip(self._unit, 1e-145, 1e145)) ** 2
         self.l1, self.l2 = linear.penalty.weights(self._unit / self._scale, False, 1, worth)
 

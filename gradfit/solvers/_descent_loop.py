@@ -93,6 +93,8 @@ class Chunk:
     optimizer: BoundOptimizer
     batch_size: int | None
     is_bounded: bool
+    is_penalized: bool
+    record: bool
 
     def on(self, objective, graph):
         """Return the compiled chunk for an objective, as a function of states."""
@@ -137,16 +139,19 @@ class Chunk:
                 best_value=tf.where(better, point.value, point.best_value),
             )
             entries = (point.value, error, point.theta)
-            history = tuple(h.write(i, entry) for h, entry in zip(history, entries, strict=True))
+            history = tuple(h.write(i, entry) for h, entry in zip(history, entries, strict=False))
             return i + 1, point, finite & (error > numbers.tol), history
 
-        history = tuple(tf.TensorArray(tf.float64, size=1, dynamic_size=True) for _ in range(3))
+        n_parts = 3 if self.record else 2
+        history = tuple(tf.TensorArray(tf.float64, size=1, dynamic_size=True) for _ in range(n_parts))
         start = (tf.constant(0), point, tf.constant(True), history)
         _, point, _, history = tf.while_loop(lambda i, _, running, __: running & (i < numbers.limit), body, start)
         return point, tuple(h.stack() for h in history)
 
     def _evaluate(self, data, theta, numbers, total):
         packed = self.sums(*data, theta, numbers.loss) / total
+        if not self.is_penalized:
+            return packed[0], packed[1:]
         slope = numbers.l2 * theta
         return packed[0] + 0.5 * tf.tensordot(slope, theta, 1), packed[1:] + slope
 
@@ -204,10 +209,10 @@ def _run(program, data, fixed, objective, state, limit, tol, scale):
     )  # fmt: skip
     point, history = program(data, point, numbers)
     theta, value, gradient, best_theta, best_value, updates = (part.numpy() for part in point)
-    values, errors, path = (part.numpy() for part in history)
+    values, errors, *path = (part.numpy() for part in history)
     objective.n_passes += len(values)
     state = state._replace(
         theta=theta, value=float(value), gradient=gradient, best_theta=best_theta, best_value=float(best_value),
         updates=int(updates),
     )  # fmt: skip
-    return state, History(values.tolist(), errors.tolist(), list(path))
+    return state, History(values.tolist(), errors.tolist(), [*path[0]] if path else [])

@@ -71,12 +71,19 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
         return result
     some = rows.take(np.arange(0, rows.n_rows, -(-rows.n_rows // max(_LOOK_ROWS, 5 * rows.n_features))))
     x = np.concatenate([block[0] for block in some.standardized_blocks()]).astype(np.float64)
-    if Factored.of(x.T @ x).condition < 1.0 / _SINGULAR:
+    values = np.linalg.eigvalsh(x.T @ x)
+    if values[0] > _SINGULAR * values[-1]:
         return result
-    found = _triangle_of(rows).solve(objective.fit_intercept, np.zeros(rows.n_features))
-    if found.rank < found.varying:
-        result.status = "rank_deficient"
-        result.facts |= rank_facts(found.rank, found.varying, rows.n_rows)
+    return mark_rank(objective, _triangle_of(rows), result)
+
+
+def mark_rank(objective, triangle, result: SolveResult) -> SolveResult:
+    """Say of a converged fit without a penalty that the columns of a triangle are dependent, where they are."""
+    if objective.l1 is None and objective.l2 is None and result.converged:
+        found = triangle.solve(objective.fit_intercept, np.zeros(triangle.n_features))
+        if found.rank < found.varying:
+            result.status = "rank_deficient"
+            result.facts |= rank_facts(found.rank, found.varying, triangle.n_rows)
     return result
 
 

@@ -147,12 +147,12 @@ class GradientDescent(Solver):
         return self.batch_size is not None or objective.comes_in_batches
 
     @contextmanager
-    def session(self, objective):
+    def session(self, objective, record=True):
         """Own the variables of an optimizer for as long as the descent lasts."""
         kind, config, rate = self._settings()
         optimizer = _optimizer_of(kind, config, objective.size)
         with optimizer.lock:
-            yield Descent(self, objective, optimizer, rate)
+            yield Descent(self, objective, optimizer, rate, record)
 
     def init(self, objective, start):
         """Descents are made in a `session`."""
@@ -164,19 +164,21 @@ class GradientDescent(Solver):
 class Descent:
     """A Keras optimizer at work on one objective: in compiled chunks where all rows are at hand, else step by step."""
 
-    def __init__(self, solver, objective, optimizer: BoundOptimizer, rate):
+    def __init__(self, solver, objective, optimizer: BoundOptimizer, rate, record):
         self.optimizer, self.batch_size, self._rate = optimizer, solver.batch_size, rate
         self.in_batches = solver.in_batches(objective)
-        self._chunk = self._compile(objective)
+        self._chunk = self._compile(objective, record)
         self._length = 1 if self.in_batches else _MOST_ITERATIONS
         if self._chunk is not None and objective.traffic:
             self._length = int(np.clip(1e9 / objective.traffic, 1, self._length))
 
-    def _compile(self, objective):
+    def _compile(self, objective, record):
         graph = None if objective.l1 is not None else objective.in_graph()
         if graph is None or (self.in_batches and objective.rows.n_rows > _COMPILED_UPDATES * self.batch_size):
             return None
-        return Chunk(graph.sums, self.optimizer, self.batch_size, objective.lower is not None).on(objective, graph)
+        return Chunk(
+            graph.sums, self.optimizer, self.batch_size, objective.lower is not None, objective.l2 is not None, record
+        ).on(objective, graph)  # fmt: skip
 
     def init(self, objective, start) -> DescentState:
         """Set the optimizer's variables and evaluate the start; mini-batches are evaluated only as they come."""

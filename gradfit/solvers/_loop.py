@@ -40,7 +40,7 @@ def minimize(
     loop = _Loop(solver, objective, tol, scale, record, report, monitor)
     before = objective.n_passes
     # what overflows is not finite, and that is tested
-    with np.errstate(all="ignore"), solver.session(objective) as steps:
+    with np.errstate(all="ignore"), solver.session(objective, record) as steps:
         try:
             loop.run(steps, start, max_iter)
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from gradfit.solvers._solver import Solver
 from gradfit.solvers._trust_region import TrustRegion
 
 _MAX_REJECTIONS = 40
-_SHORTEST = 1e-8  # of Newton's steps; below, the model itself is damped
+_SHORTEST = 1e-4  # of Newton's steps; below, the model itself is damped
 _DOWNHILL = 1e-6  # least cosine between step and descent: a singular Hessian leads along the contour
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
 _SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # from one width of the kinks to the next, and from the first to the last
@@ -105,7 +105,7 @@ class Newton(Solver):
         damping = damping if damping > 1e-6 * np.diagonal(new.curvature).max() else 0.0
         return state._replace(
             theta=trial, value=new.value, gradient=new.gradient, hessian=new.curvature, damping=damping,
-            length=_next_length(state, move, new), width=width, sharpening=sharpens or not at_last,
+            length=min(8 * state.length, 1.0), width=width, sharpening=sharpens or not at_last,
             moving=bool(matters), rejections=0, updates=state.updates + 1,
         )  # fmt: skip
 
@@ -122,16 +122,6 @@ class Newton(Solver):
             return True
         calmer = objective.stationarity(trial, new.gradient) < objective.stationarity(state.theta, state.gradient)
         return abs(actual) <= objective.noise(state.value) and calmer
-
-
-def _next_length(state, move, new):
-    """Return the length to try after a step that helped: beyond 1 where the objective still falls as steeply.
-
-    Far from the minimum of a loss that grows linearly the little curvature there is says nothing about the way.
-    """
-    still_steep = float(new.gradient @ move) < 0.5 * float(state.gradient @ move)
-    longer = state.length >= 1.0 and state.damping <= 0 and still_steep
-    return 4.0 * state.length if longer else min(8.0 * state.length, 1.0)
 
 
 def _more_damped(state):

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from gradfit.objectives._quadratic import QuadraticObjective
 from gradfit.solvers._early_stopping import EarlyStopping
-from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
+from gradfit.solvers._exact import mark_deficient, mark_rank, solve_triangle, summarize
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._loop import minimize
 from gradfit.solvers._newton import Newton
@@ -53,7 +53,7 @@ def solve(objective, options: Options, solver=None) -> list[SolveResult]:
 
 
 def _solve(solver, objective, options):
-    if objective.loss.quadratic and solver.rescales and not options.record:
+    if objective.loss.quadratic and solver.rescales and (solver.is_direct or not options.record):
         from_sums = _solve_by_sums(solver, objective, options)
         if from_sums is not None:
             return from_sums
@@ -112,6 +112,7 @@ def _iterate_on_sums(solver, objective, triangle, options):
                 report=None if options.progress is None else options.progress(Stage(solver, target, options.tol)),
             )  # fmt: skip
             result.n_passes = 1.0
+            mark_rank(target, triangle, result)
             results.append(_in_users_units(target, result))
             if result.status == "interrupted":
                 options = options._replace(max_iter=0)

@@ -103,8 +103,8 @@ class Solver(BaseEstimator, ABC):
     def step(self, objective, state) -> Any:
         """Return the state after one iteration."""
 
-    def session(self, objective):
-        """Return a context that lasts as long as a minimization and gives what makes its steps."""
+    def session(self, objective, record=True):
+        """Return a context that lasts as long as a minimization and gives what makes its steps, and records them."""
         return nullcontext(self)
 
     def advance(self, objective, state, limit, tol, scale):

@@ -87,7 +87,7 @@ def test_refuses_an_estimator_that_is_not_fitted(display_class):
 
 
 def test_import_brings_neither_matplotlib_nor_tensorflow():
-    code = "import sys, gradfit.display; print({'matplotlib', 'tensorflow'} & set(sys.modules))"
+    code = "import sys, gradfit.inspection._display; print({'matplotlib', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
