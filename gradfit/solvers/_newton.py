@@ -99,7 +99,7 @@ class Newton(Solver):
         new = (objective.with_loss(smoothing=width) if state.width else objective).evaluate(trial, "hessian")
         finite = new.is_finite and np.isfinite(new.curvature).all()
         if not (finite and (sharpens or self._lowers(objective, state, trial, new))):
-            return _shorter(state, move, new if finite else None)
+            return _shorter(objective, state, move, new if finite else None)
         matters = np.abs(move).max() > _SHORT * np.abs(trial).max() and predicted > objective.noise(state.value)
         damping = state.damping / (1 if state.searching else 8)
         damping = damping if damping > 1e-6 * np.diagonal(new.curvature).max() else 0.0
@@ -134,13 +134,15 @@ def _more_damped(state):
     )  # fmt: skip
 
 
-def _shorter(state, move, new):
+def _shorter(objective, state, move, new):
     """Return the state after a step that did not help: a shorter one next, or a damped model where none helps."""
     slope = float(state.gradient @ move)
     there = np.nan if new is None else float(new.gradient @ move)
     secant = slope / min(slope - there, -1e-300) if there > slope else 0.1
     length = float(np.clip(secant, 0.02, 0.5)) * state.length
-    uphill = -slope < _DOWNHILL * np.linalg.norm(state.gradient) * np.linalg.norm(move)
+    fall = -slope - objective.kinks(state.theta + move) + objective.kinks(state.theta)
+    steepest = np.linalg.norm(objective.subgradient(state.theta, state.gradient)) * np.linalg.norm(move)
+    uphill = fall < _DOWNHILL * steepest
     if state.damping > 0 or uphill or length < _SHORTEST:
         return _more_damped(state)
     return state._replace(length=length, moving=False, rejections=state.rejections + 1, updates=state.updates + 1)

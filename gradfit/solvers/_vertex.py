@@ -17,6 +17,7 @@ _CANDIDATES = 3  # for each parameter
 _REACH = 1e-10  # within which a residual is none, in units in which the target varies by 1
 _SLACK = 1e-9  # of the subgradient, relative to the slopes
 _ENDS = ("converged", "precision_limit", "stalled")
+_PROGRAMS = 6
 _MOST = 500  # parameters for which a linear program over the candidates is quick
 
 
@@ -43,9 +44,10 @@ def on_vertex(objective, result):
     usable = objective.loss.piecewise_linear and objective.l2 is None and not objective.is_endless
     if not usable or result.status not in _ENDS or objective.is_wide or objective.size > _MOST:
         return result
-    *_, kinks = _scan(objective, result.theta, 0.0)
-    for choose in (_nearest, _by_linear_program):
-        basis = choose(objective, result.theta, kinks)
+    here, best = result.theta, np.inf
+    for choose in (_nearest, *[_by_linear_program] * _PROGRAMS):
+        *_, kinks = _scan(objective, here, 0.0)
+        basis = choose(objective, here, kinks)
         if basis is None:
             continue
         theta = np.linalg.solve(basis.a, basis.side)
@@ -58,6 +60,8 @@ def on_vertex(objective, result):
             result.loss_curve = [*result.loss_curve[:-1], value]
             result.status, result.facts["error"] = "converged", left
             return result
+        if value < best:  # rows farther away have changed sides: go on from there
+            here, best = theta, value
     return result
 
 
@@ -67,7 +71,7 @@ def _multipliers(objective, theta, gradient, ties):
     if len(ties.a) == len(theta):
         found = np.clip(-np.linalg.solve(ties.a.T, pull), ties.low, ties.high)
     elif len(ties.a) > len(theta):
-        found = lsq_linear(ties.a.T, -pull, (ties.low, ties.high), tol=1e-14).x
+        found = lsq_linear(ties.a.T, -pull, (ties.low, ties.high), method="bvls", tol=1e-14).x
     else:
         return None, np.inf
     return found, float(np.abs(pull + found @ ties.a).max())
