@@ -16,7 +16,7 @@ from gradfit.models._user_function import UserFunction
 from gradfit.objectives._objective import Evaluation, InGraph, Objective
 
 _LAST_DIGITS, _LEAST_SHARE, _PROBES = 64, 1e-2, 4  # units in the last place, of an entry or of 1% of the largest
-_VALUE_ULPS = 64  # with 8, L-BFGS stalled at Watson's minimum, whose terms are a hundred times its value
+_VALUE_ULPS = 1024  # Watson's sum of squares of terms that cancel is known to 300 units in its last place
 _FIRST_STEP = 0.1  # of the start's norm or of 1, whichever is larger
 
 
