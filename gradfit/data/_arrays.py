@@ -149,17 +149,12 @@ class ArrayRows(Rows):
         n_rows = self.n_rows
         if self.dtype == np.float32 and self.many:
             n_rows += -n_rows % SUM_ROWS
-        out = _aligned((n_rows, X.shape[1]), X.dtype)
-        out[self.n_rows :] = 0
-        dtype = self.scaling.working_type(self.dtype)
-        shift = self.scaling.shift.astype(dtype)
+        out = _aligned((n_rows, X.shape[1] + self.scaling.ones), X.dtype)
+        out[self.n_rows :], out[:, X.shape[1] :] = 0, 1
         step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
         for start in range(0, self.n_rows, step):
             part = slice(start, min(start + step, self.n_rows))
-            if dtype == self.dtype:
-                self.scaling.divide(np.subtract(X[part], shift, out=out[part]))
-            else:
-                out[part] = self.scaling.apply(X[part])
+            self.scaling.write(X[part], out[part])
         return _handed_over(out)
 
 

@@ -12,10 +12,14 @@ _SAFE = 1e30  # float32 arithmetic neither overflows nor loses digits with scale
 
 @dataclass(frozen=True)
 class Scaling:
-    """Columns are seen by the solver as ``(x - shift) / scale``, both float64 of shape (n_features,)."""
+    """Columns are seen by the solver as ``(x - shift) / scale``, both float64 of shape (n_features,).
+
+    With `ones` a column of ones follows them, whose coefficient is the intercept.
+    """
 
     shift: np.ndarray
     scale: np.ndarray
+    ones: bool = False
 
     @classmethod
     def identity(cls, n_features: int) -> Scaling:
@@ -41,10 +45,19 @@ class Scaling:
 
     def apply(self, block):
         """Return a standardized copy of a dense block of rows in its own float type."""
-        dtype = self.working_type(block.dtype)
-        out = block.astype(dtype, copy=False) - self.shift.astype(dtype)
-        self.divide(out)
-        return out.astype(block.dtype, copy=False)
+        out = np.ones((len(block), len(self.scale) + self.ones), block.dtype)
+        self.write(block, out)
+        return out
+
+    def write(self, block, out):
+        """Write the standardized columns of a dense block into the first columns of another."""
+        dtype, inside = self.working_type(block.dtype), out[:, : len(self.scale)]
+        if dtype == block.dtype:
+            self.divide(np.subtract(block, self.shift.astype(dtype), out=inside))
+        else:
+            wide = block.astype(dtype) - self.shift.astype(dtype)
+            self.divide(wide)
+            inside[...] = wide
 
     def divide(self, block):
         """Divide a block by the scale in place; a tiny scale has no finite inverse."""

@@ -22,7 +22,6 @@ class BlockSums:
 
     kind: LossKind
     order: str
-    fit_intercept: bool
     many_rows: bool
 
     def program(self, block):
@@ -31,10 +30,10 @@ class BlockSums:
         return compiled(self, (*specs, spec_of(np.dtype(np.float64), None), spec_of(np.dtype(np.float64), None)))
 
     def __call__(self, x, y, weight, offset, theta, numbers):
-        """Return the packed sums; theta holds for each output its coefficients, then its intercept."""
+        """Return the packed sums; theta holds for each output one number a column, of which ones may be the last."""
         loss, per_class = self.kind.loss(numbers, x.dtype), self.kind.loss_type.per_class
-        coef, intercept = self._unpack(theta, x)
-        raw = tf.matmul(x, coef, transpose_b=True) + (intercept + offset[:, None])
+        theta = tf.cast(tf.reshape(theta, [-1, tf.shape(x)[1]]), x.dtype)
+        raw = tf.matmul(x, theta, transpose_b=True) + offset[:, None]
         if not per_class:
             raw = raw[:, 0]
         if self.order == "gradient" or per_class:
@@ -42,21 +41,15 @@ class BlockSums:
         else:
             rows, first, second = _tape.curvature(loss, y, raw, weight)
         sums = [tf.reduce_sum(tf.cast(weight * rows, tf.float64))]
-        sums.append(self._bordered_product(x, first if per_class else first[:, None]))
+        sums.append(self._matmul(first if per_class else first[:, None], x))
         if self.order != "gradient":
             sums.append(self._class_curvature(loss, x, y, weight, raw) if per_class else self._curvature(x, second))
         return tf.concat([tf.reshape(part, [-1]) for part in sums], 0)
 
-    def _unpack(self, theta, x):
-        theta = tf.reshape(theta, [-1, tf.shape(x)[1] + int(self.fit_intercept)])
-        if not self.fit_intercept:
-            return tf.cast(theta, x.dtype), tf.zeros([1], x.dtype)
-        return tf.cast(theta[:, :-1], x.dtype), tf.cast(theta[:, -1], x.dtype)
-
     def _curvature(self, x, second):
         """Return the curvature of one output, a diagonal or a matrix."""
         second = second[:, None]
-        return self._bordered_product(x**2, second) if self.order == "diagonal" else self._bordered_gram(x, second)
+        return self._matmul(second, x**2) if self.order == "diagonal" else self._matmul(x, x * second)
 
     def _class_curvature(self, loss, x, y, weight, raw):
         """Return the curvature over classes: for each class a diagonal or a block, or all pairs for "hessian"."""
@@ -65,26 +58,10 @@ class BlockSums:
             rows = _tape.class_curvature(loss, y, raw, weight, k)
             if self.order != "hessian":
                 return self._curvature(x, tf.gather(rows, k, axis=1))
-            x1 = tf.concat([x, tf.ones_like(x[:, :1])], 1) if self.fit_intercept else x
-            pairs = tf.reshape(rows[:, :, None] * x1[:, None, :], [tf.shape(x1)[0], -1])
-            return self._matmul(x1, pairs)
+            pairs = tf.reshape(rows[:, :, None] * x[:, None, :], [tf.shape(x)[0], -1])
+            return self._matmul(x, pairs)
 
         return tf.map_fn(of_class, tf.range(tf.shape(raw)[1]), fn_output_signature=tf.float64)
-
-    def _bordered_product(self, x, v):
-        """Return V'[X 1], (k, p + 1), or V'X without an intercept, in float64."""
-        products = self._matmul(v, x)
-        if not self.fit_intercept:
-            return products
-        return tf.concat([products, tf.reduce_sum(tf.cast(v, tf.float64), 0)[:, None]], axis=1)
-
-    def _bordered_gram(self, x, second):
-        """Return [X 1]' diag(second) [X 1], or X' diag(second) X, in float64; `second` is (n, 1)."""
-        gram = self._matmul(x, x * second)
-        if not self.fit_intercept:
-            return gram
-        edge = self._bordered_product(x, second)
-        return tf.concat([tf.concat([gram, edge[:, :-1]], 0), tf.transpose(edge)], 1)
 
     def _matmul(self, a, b):
         """Return A'B in float64: float32 products are summed in float32 over a part of the rows, in float64 beyond."""

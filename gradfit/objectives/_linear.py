@@ -7,6 +7,7 @@ Parameters are one float64 vector: for each output (one, or one per class) its p
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
@@ -46,7 +47,8 @@ class LinearObjective(Objective):
 
     def __init__(self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1):
         self.kind, self.numbers = LossKind.of(loss, rows.dtype.name)
-        self.loss, self.rows, self.penalty = loss, rows, penalty
+        self.loss, self.penalty = loss, penalty
+        self.rows = rows.standardized(replace(rows.scaling, ones=fit_intercept))
         self.fit_intercept, self.n_outputs, self.unit = fit_intercept, n_outputs, 1.0
         self.size = n_outputs * (rows.n_features + int(fit_intercept))
         self.eps, self.dtype_name = float(np.finfo(rows.dtype).eps), rows.dtype.name
@@ -90,7 +92,7 @@ class LinearObjective(Objective):
         mean, deviation = rows.moments(sampled)
         center = self.fit_intercept and rows.can_center
         scaling = Scaling.from_moments(mean, deviation, center, self.penalty.l2)
-        return self.on(rows.standardized(scaling))
+        return self.on(rows.standardized(replace(scaling, ones=self.fit_intercept)))
 
     def in_unit_of_target(self) -> LinearObjective:
         """Return the objective with y in a unit (a power of 2) in which it varies by about 1, if the loss has none."""
@@ -161,7 +163,7 @@ class LinearObjective(Objective):
             return sparse_sums(self.kind, order, self.fit_intercept, block, theta, self.numbers)
         program = self._programs.get(order)
         if program is None:
-            program = BlockSums(self.kind, order, self.fit_intercept, self.rows.many).program(block)
+            program = BlockSums(self.kind, order, self.rows.many).program(block)
             self._programs[order] = program
         return program(*block, theta, self.numbers).numpy()
 
@@ -170,7 +172,7 @@ class LinearObjective(Objective):
         block = self.rows.resident()
         if block is None:
             return None
-        sums = BlockSums(self.kind, "gradient", self.fit_intercept, self.rows.many)
+        sums = BlockSums(self.kind, "gradient", self.rows.many)
         few = not self.rows.many and not self.kind.branches
         return InGraph(sums, block, self.numbers, self.rows.total_weight, self.rows.n_rows, few)
 

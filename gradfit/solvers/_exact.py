@@ -70,7 +70,7 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
     if penalized or not result.converged or rows.comes_in_batches or not 0 < rows.n_features <= _MAX_SUMMARY:
         return result
     some = rows.take(np.arange(0, rows.n_rows, -(-rows.n_rows // max(_LOOK_ROWS, 5 * rows.n_features))))
-    x = np.concatenate([block[0] for block in some.standardized_blocks()]).astype(np.float64)
+    x = np.concatenate([some.scaling.apply(block.x) for block in some.dense_blocks()]).astype(np.float64)
     values = np.linalg.eigvalsh(x.T @ x)
     if values[0] > _SINGULAR * values[-1]:
         return result

@@ -87,8 +87,6 @@ def _scan(objective, theta, reach):
     value, gradient, pools = objective.kinks(theta), np.zeros(objective.size), []
     for x, y, weight, _ in rows.dense_blocks():
         a = rows.scaling.apply(x.astype(np.float64))
-        if objective.fit_intercept:
-            a = np.column_stack([a, np.ones(len(a))])
         excess, share = a @ theta - y, weight / rows.total_weight
         slope = np.where(excess > 0, high, low) * share
         value += float(slope @ excess)
