@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -20,9 +21,9 @@ class LinearRegressor(RegressorMixin, PartialFit):
         """Let errors about a wrong keyword name the class that the user knows."""
         super().__init_subclass__(**settings)
         shared = LinearRegressor.fit
-        cls.fit = FunctionType(shared.__code__, shared.__globals__, "fit", shared.__defaults__, shared.__closure__)
-        cls.fit.__kwdefaults__, cls.fit.__doc__ = shared.__kwdefaults__, shared.__doc__
-        cls.fit.__qualname__ = f"{cls.__name__}.fit"
+        own: Any = FunctionType(shared.__code__, shared.__globals__, "fit", shared.__defaults__, shared.__closure__)
+        own.__kwdefaults__, own.__doc__, own.__qualname__ = shared.__kwdefaults__, shared.__doc__, f"{cls.__name__}.fit"
+        setattr(cls, "fit", own)  # noqa: B010
 
     def _get_loss(self):
         loss = get_loss(self.loss)

@@ -149,7 +149,8 @@ class LinearObjective(Objective):
 
     def evaluate(self, theta, order="gradient") -> Evaluation:
         """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta."""
-        sums = self.rows.total(partial(self._sums, order, theta)) / self.rows.total_weight
+        wanted = "hessian" if order == "blocks" and not self.loss.per_class else order  # the only block there is
+        sums = self.rows.total(partial(self._sums, wanted, theta)) / self.rows.total_weight
         curvature = sums[1 + self.size :]
         if order in ("hessian", "blocks"):
             size = self.size // (self.n_outputs if order == "blocks" else 1)
