@@ -448,3 +448,23 @@ def test_an_interrupt_is_heard_and_leaves_a_fit(fit):
     assert model.n_iter_ > 0 or "mini-batches" in fit  # where a pass takes longer
     assert np.isfinite(model.predict(features)).all()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_ends_the_targets_that_are_solved_from_sums(monkeypatch):
+    from gradfit.solvers import ProximalNewton
+
+    steps = []
+
+    def interrupted(self, objective, state):
+        steps.append(state)
+        if len(steps) == 1:
+            raise KeyboardInterrupt
+        return state
+
+    monkeypatch.setattr(ProximalNewton, "step", interrupted)
+    model = LinearRegression(alpha=0.1, l1_ratio=0.5)
+    with pytest.warns(ConvergenceWarning, match="nterrupted"):
+        model.fit(X, np.column_stack([z, -z, z**2]))
+    assert model.status_ == "interrupted"
+    assert len(steps) == 1
+    assert model.coef_.shape == (3, 3)
