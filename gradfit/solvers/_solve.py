@@ -100,16 +100,16 @@ def solve_sums(objective, triangle, options) -> list[SolveResult]:
 
 
 def _iterate_on_sums(solver, objective, triangle, options):
-    results = []
+    results: list[SolveResult] = []
     with on_one_thread():
         for k in range(objective.rows.n_targets or 1):
             target = QuadraticObjective(objective, triangle, k)
             over = bool(results) and results[-1].status == "interrupted"
             theta = np.zeros(target.size) if options.start is None else _start(target, options, k)
             curvature = target.evaluate(theta, "blocks").curvature if solver.takes_curvature else None
+            limit = 0 if over else options.max_iter or solver.default_max_iter
             result = minimize(
-                solver, target, Start(theta, curvature),
-                max_iter=0 if over else options.max_iter or solver.default_max_iter, tol=options.tol, scale=target.slope_scale(),
+                solver, target, Start(theta, curvature), max_iter=limit, tol=options.tol, scale=target.slope_scale(),
                 report=None if options.progress is None else options.progress(Stage(solver, target, options.tol)),
             )  # fmt: skip
             result.n_passes = 1.0
