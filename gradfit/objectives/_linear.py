@@ -18,7 +18,7 @@ from gradfit.backend._tensorflow import tf
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._scaling import Scaling
 from gradfit.losses._kind import LossKind
-from gradfit.objectives._block_sums import BlockSums, SlopeScale, sparse_sums
+from gradfit.objectives._block_sums import BlockSums, RowDerivatives, sparse_sums
 from gradfit.objectives._objective import Evaluation, InGraph, Objective, smallest_subgradient
 from gradfit.objectives._penalty import ElasticNet
 
@@ -162,11 +162,9 @@ class LinearObjective(Objective):
     def _sums(self, order, theta, block):
         if sparse.issparse(block.x):
             return sparse_sums(self.kind, order, self.fit_intercept, block, theta, self.numbers)
-        program = self._programs.get(order)
-        if program is None:
-            program = BlockSums(self.kind, order, self.rows.many).program(block)
-            self._programs[order] = program
-        return program(*block, theta, self.numbers).numpy()
+        if order not in self._programs:
+            self._programs[order] = BlockSums(self.kind, order, self.rows.many).program(*block, theta)
+        return self._programs[order](*block, theta, self.numbers).numpy()
 
     def in_graph(self):
         """Return the objective for compiled loops, or None where its rows do not lie on the device."""
@@ -194,7 +192,10 @@ class LinearObjective(Objective):
     def slope_scale(self, baseline) -> float:
         """Return the root weighted mean square of dl/dz at the intercept-only fit, over a sample of the targets."""
         y, weight = self.rows.target_sample()
-        scale = float(SlopeScale(self.kind).program(y, weight)(y, weight, baseline, self.numbers).numpy())
+        raw = np.broadcast_to(np.asarray(baseline, weight.dtype), (len(y), self.n_outputs))
+        rows = (y, np.ones_like(weight), raw)
+        slopes = RowDerivatives(self.kind, "gradient").program(*rows)(*rows, self.numbers).numpy()[:, 1:]
+        scale = float(np.sqrt(np.average(slopes.astype(np.float64) ** 2, axis=0, weights=weight).max()))
         return scale if np.isfinite(scale) and scale > 0 else 1.0
 
     def is_rounding(self, theta, gradient, curvature, error, scale):
