@@ -61,7 +61,7 @@ class BlockSums(RowDerivatives):
 
     many_rows: bool
 
-    def __call__(self, x, y, weight, offset, theta, numbers):
+    def __call__(self, x, y, weight, offset, theta, numbers):  # type: ignore[override]
         """Return the packed sums; theta holds for each output one number a column, of which ones may be the last."""
         theta = tf.cast(tf.reshape(theta, [-1, tf.shape(x)[1]]), x.dtype)
         raw = tf.matmul(x, theta, transpose_b=True) + offset[:, None]
