@@ -219,6 +219,8 @@ class LinearObjective(Objective):
         """Map flat parameters to coefficients (outputs, p) and intercepts (outputs,) in the user's units."""
         theta = np.reshape(theta, (*np.shape(theta)[:-1], self.n_outputs, -1))
         coef, intercept = self.rows.scaling.to_user(theta, self.fit_intercept)
+        if self.loss.shift_invariant:  # nothing tells their mean
+            intercept = intercept - intercept.mean(axis=-1, keepdims=True)
         return self.unit * coef, self.unit * intercept
 
     def from_user(self, coef, intercept):
