@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from typing import Any
 
@@ -50,9 +49,13 @@ class DatasetRows(Rows):
         if self.first is None:
             raise ValueError("X: all weights of the tf.data.Dataset are zero; at least one row must count.")
         super().__init__(self.first.x.shape[1], self.first.x.dtype)
-        self.n_targets = None if self.first.y.ndim == 1 else self.first.y.shape[1]
+        self.y, self.n_rows = self.first.y, 0
         self._stream: Any = None
-        self._merged = self._merge()
+        self._merged = Moments(self.n_features)  # of all rows, or of the first batch of an endless stream
+        for block in [self.first] if self.is_endless else self.blocks():
+            self._merged.add(block.x, block.weight)
+            self.n_rows += len(block.x)
+        self.total_weight = self._merged.total_weight
 
     def blocks(self, least=1):
         """Yield the batches as the dataset gives them, validated."""
@@ -80,26 +83,14 @@ class DatasetRows(Rows):
         if not count:
             raise ValueError(_ONCE if self.first is not None else _NOTHING)
 
-    def _merge(self) -> Moments:
-        """Count rows and weights, and take the moments: of all rows, or of the first batch of an endless stream."""
-        merged, self.n_rows = Moments(self.n_features), 0
-        for block in [self.first] if self.is_endless else self.blocks():
-            merged.add(block.x, block.weight)
-            self.n_rows += len(block.x)
-        self.total_weight = merged.total_weight
-        return merged
-
     def moments(self, sampled=False):
         """Return means and standard deviations over all rows, or over the first batch of an endless stream."""
         return self._merged.mean, self._merged.deviation
 
     def with_target(self, change):
         """Return the same rows with ``change(y)`` for their targets."""
-        out = copy.copy(self)
-        out.encode = lambda y, dtype: change(self.encode(y, dtype))
-        out.first = self.first._replace(y=change(self.first.y))
-        out.n_targets = None if out.first.y.ndim == 1 else out.first.y.shape[1]
-        out.n_passes = 0
+        out = super().with_target(change)
+        out.encode, out.first = lambda y, dtype: change(self.encode(y, dtype)), self.first._replace(y=out.y)
         return out
 
     def target_sample(self):

@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
-from gradfit.data._scaling import CACHE_BYTES
+from gradfit.data._scaling import in_cache, tall
 from gradfit.data._triangle import Factor, Triangle
-
-_ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a block, so that adding its products up costs little
 
 
 class Sums(NamedTuple):
@@ -89,22 +87,16 @@ def sum_products(rows, dtype, fit_intercept: bool) -> Sums:
     return Sums(gram, right, squares, mean, cost if is_safe else np.inf)
 
 
-def tall(n_features: int) -> int:
-    """Return how many rows a block must have to be taller than wide, as far as memory allows."""
-    return min(_ROWS_PER_COLUMN * n_features, _MOST_BYTES // (8 * max(1, n_features)))
-
-
 def less(x, shift, factor=None):
     """Yield blocks of ``(x - shift) * factor`` that fit the cache, or are taller than wide, with the rows they are."""
-    step = max(64, tall(x.shape[1]), CACHE_BYTES // (x.dtype.itemsize * max(1, x.shape[1])))
-    moved, scaled = bool(np.any(shift)), factor is not None
-    scratch: Any = np.empty_like(x[:step]) if moved or scaled else None
+    moved, scratch = bool(np.any(shift)), np.empty(0)
     shift, factor = shift.astype(x.dtype), None if factor is None else factor[:, None].astype(x.dtype)
-    for start in range(0, len(x), step):
-        part = slice(start, start + step)
+    for part in in_cache(len(x), x.dtype.itemsize * x.shape[1], max(64, tall(x.shape[1]))):
         z = x[part]
+        if not scratch.size and (moved or factor is not None):
+            scratch = np.empty_like(z)
         if moved:
             z = np.subtract(z, shift, out=scratch[: len(z)])
-        if scaled:
+        if factor is not None:
             z = np.multiply(z, factor[part], out=scratch[: len(z)])
         yield z, part

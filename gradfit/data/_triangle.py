@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack, qr
 
-from gradfit.data._scaling import CACHE_BYTES
+from gradfit.data._scaling import in_cache, tall
 
-_ROWS_PER_COLUMN = 8  # of a block of rows: the factor that every block takes along then costs little
+_ROWS_PER_COLUMN = 8  # of a block where there are as many: the factor that it takes along then costs little
 _NOISE_ULPS, _RANK_ULPS = 8, 4  # below so many roundings a column is constant, or a combination of others
 _EPS = np.finfo(np.float64).eps
 
@@ -23,6 +23,8 @@ class Factor(NamedTuple):
 
     def solve(self, right):
         """Return ``(A'A)^-1 right``, (p, t)."""
+        if not right.size:  # which LAPACK does not take
+            return right
         return lapack.dpotrs(self.triangle, right / self.unit[:, None])[0] / self.unit[:, None]
 
 
@@ -64,18 +66,28 @@ class Triangle:
     n_updates: int = 0
 
     @classmethod
+    def of(cls, rows) -> Triangle:
+        """Return the factor of all rows."""
+        return cls.empty(rows.n_features, rows.n_targets or 1, rows.dtype).plus_all(rows)
+
+    @classmethod
     def empty(cls, n_features: int, n_targets: int, dtype) -> Triangle:
         """Return the factor of no rows."""
         width = n_features + n_targets
         return cls(n_features, np.zeros((0, 1 + width)), np.zeros(width), float(np.finfo(dtype).eps))
 
+    def plus_all(self, rows) -> Triangle:
+        """Return the factor with rows added."""
+        out = self
+        for block in rows.dense_blocks(tall(rows.n_features)):
+            out = out.plus(*block[:3])
+        return out
+
     @np.errstate(over="ignore", invalid="ignore")  # what is not finite is seen at the solution
     def plus(self, x, y, weight) -> Triangle:
         """Return the factor with rows added: x (n, p), y (n,) or (n, t), weight (n,)."""
         out, y, root = self, y.reshape(len(x), -1), np.sqrt(weight, dtype=np.float64)[:, None]
-        step = max(_ROWS_PER_COLUMN * len(self.shift), CACHE_BYTES // (8 * len(self.shift) + 8))
-        for start in range(0, len(x), step):
-            part = slice(start, start + step)
+        for part in in_cache(len(x), 8 * self.factor.shape[1], _ROWS_PER_COLUMN * len(self.shift)):
             block = np.column_stack([x[part], y[part]]).astype(np.float64, copy=False)
             shift = out.shift if out.n_rows else (block / len(block)).sum(axis=0)
             block = np.column_stack([np.ones(len(block)), block - shift]) * root[part]

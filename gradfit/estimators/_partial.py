@@ -37,8 +37,7 @@ class Chunks:
         """Take in rows, and return the triangle of all so far."""
         empty = Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
         self.past, self.recent = self.past or empty, self.recent or empty
-        for block in rows.dense_blocks():
-            self.recent = self.recent.plus(*block[:3])
+        self.recent = self.recent.plus_all(rows)
         everything = self.past.merged(self.recent)
         if self.recent.n_updates >= self.past.n_updates:
             self.past, self.recent = everything, empty

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradfit.data._sums import less, sum_products, tall
+from gradfit.data._sums import less, sum_products
 from gradfit.data._triangle import LeastSquares, Triangle
 from gradfit.solvers._refinement import refine
 from gradfit.solvers._result import SolveResult, rank_facts
@@ -50,11 +50,11 @@ class Exact(Solver):
         """Return the coefficients of all targets in the user's units, and how it went."""
         rows, failures, result = objective.rows, 0, None
         if _are_few(rows):
-            return solve_triangle(objective, _triangle_of(rows), refined=True)
+            return solve_triangle(objective, Triangle.of(rows), refined=True)
         for dtype in dict.fromkeys((rows.dtype, np.dtype(np.float64))):
             result = result or _solve_by_sums(objective, dtype)
             failures += result is None
-        result = result or solve_triangle(objective, _triangle_of(rows))
+        result = result or solve_triangle(objective, Triangle.of(rows))
         result.n_passes += failures
         return result
 
@@ -73,7 +73,7 @@ def mark_deficient(objective, result: SolveResult) -> SolveResult:
     values = np.linalg.eigvalsh(x.T @ x)
     if values[0] > _SINGULAR * values[-1]:
         return result
-    return mark_rank(objective, _triangle_of(rows), result)
+    return mark_rank(objective, Triangle.of(rows), result)
 
 
 def mark_rank(objective, triangle, result: SolveResult) -> SolveResult:
@@ -95,19 +95,12 @@ def summarize(objective) -> Triangle | None:
     if not 0 < p <= _MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
         return None
     if _are_few(rows):
-        return _triangle_of(rows)
+        return Triangle.of(rows)
     sums, trusted = sum_products(rows, rows.dtype, objective.fit_intercept), _TRUSTED[rows.dtype.name]
     if np.isinf(sums.cost):
-        return _triangle_of(rows)
+        return Triangle.of(rows)
     factor, condition = sums.factored()
     return sums.as_triangle(rows, factor) if condition <= trusted else None
-
-
-def _triangle_of(rows) -> Triangle:
-    triangle = Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
-    for block in rows.dense_blocks(tall(rows.n_features)):
-        triangle = triangle.plus(*block[:3])
-    return triangle
 
 
 def _solve_by_sums(objective, dtype) -> SolveResult | None:
