@@ -69,10 +69,8 @@ def _gradient(columns, targets, weight, ridge, theta, low):
     residual, missing = sum_of(np.concatenate([product, -targets[0][None]]))
     residual, missing = two_sum(residual, missing + (error.sum(axis=0) - targets[1]))
     slope, error = two_product(weight, residual)
-    error += weight * missing
-    product, missing = two_product(high, slope)
-    missing += rest * slope + high * error
-    gradient, error = sum_of(product.swapaxes(0, 1))
-    pull, extra = two_product(ridge, theta)
-    gradient, rounding = two_sum(gradient, pull)
-    return gradient + (rounding + error + missing.sum(axis=1) + extra + ridge * low)
+    product, more = two_product(high, slope)
+    more += rest * slope + high * (error + weight * missing)
+    pull, error = two_product(ridge, theta)
+    gradient, missing = sum_of(np.concatenate([product.swapaxes(0, 1), pull[None]]))
+    return gradient + (missing + more.sum(axis=1) + error + ridge * low)
