@@ -11,15 +11,6 @@ from gradfit.data._arrays import ArrayRows
 from gradfit.data._rows import Block, Rows
 from gradfit.data._scaling import Moments
 
-_NOTHING = (
-    "X: the tf.data.Dataset yields no batch; at least one is needed. If it is made from a generator, that may have "
-    "been used up: give Dataset.from_generator a function that starts again."
-)
-_ONCE = (
-    "X: the tf.data.Dataset yields its rows only once, and every pass reads them again. Give Dataset.from_generator a "
-    "function that starts anew, or use dataset.cache()."
-)
-
 
 def is_dataset(X) -> bool:
     """Return whether X is a `tf.data.Dataset`, without importing TensorFlow."""
@@ -80,8 +71,16 @@ class DatasetRows(Rows):
             count += 1
             yield Block(self.columns(x), y, w, np.zeros(1, x.dtype))
 
+        if not count and self.first is None:
+            raise ValueError(
+                "X: the tf.data.Dataset yields no batch; at least one is needed. If it is made from a generator, that "
+                "may have been used up: give Dataset.from_generator a function that starts again."
+            )
         if not count:
-            raise ValueError(_ONCE if self.first is not None else _NOTHING)
+            raise ValueError(
+                "X: the tf.data.Dataset yields its rows only once, and every pass reads them again. Give "
+                "Dataset.from_generator a function that starts anew, or use dataset.cache()."
+            )
 
     def moments(self, sampled=False):
         """Return means and standard deviations over all rows, or over the first batch of an endless stream."""

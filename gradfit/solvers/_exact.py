@@ -94,13 +94,12 @@ def summarize(objective) -> Triangle | None:
     rows, p = objective.rows, objective.rows.n_features
     if not 0 < p <= _MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
         return None
-    if _are_few(rows):
-        return Triangle.of(rows)
-    sums, trusted = sum_products(rows, rows.dtype, objective.fit_intercept), _TRUSTED[rows.dtype.name]
-    if np.isinf(sums.cost):
-        return Triangle.of(rows)
-    factor, condition = sums.factored()
-    return sums.as_triangle(rows, factor) if condition <= trusted else None
+    if not _are_few(rows):
+        sums = sum_products(rows, rows.dtype, objective.fit_intercept)
+        factor, condition = sums.factored()
+        if np.isfinite(sums.cost):
+            return sums.as_triangle(rows, factor) if condition <= _TRUSTED[rows.dtype.name] else None
+    return Triangle.of(rows)
 
 
 def _solve_by_sums(objective, dtype) -> SolveResult | None:
