@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from gradfit.backend._tensorflow import tf
-from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows
-from gradfit.data._scaling import Moments, in_cache
+from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows, in_cache
+from gradfit.data._scaling import Moments
 
 _SMALL_BYTES = 64 * 2**20
 _TARGET_SAMPLE = 20_000

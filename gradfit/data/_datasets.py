@@ -59,8 +59,7 @@ class DatasetRows(Rows):
             x = x.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
             w = weight[0].astype(x.dtype) if weight else np.ones(len(x), x.dtype)
             y = self.encode(decoded(y), x.dtype)
-            numbers = (x, w, y) if y.dtype.kind == "f" else (x, w)
-            if not all(np.isfinite(part).all() for part in numbers) or not (w >= 0).all():
+            if not all(np.isfinite(part).all() for part in (x, y, w)) or not (w >= 0).all():
                 raise ValueError(
                     f"X: batch {count} of the tf.data.Dataset holds NaN, infinity or a negative weight; drop such "
                     "rows with dataset.filter."

@@ -16,6 +16,8 @@ from gradfit.data._scaling import Moments, Scaling
 
 SUM_ROWS = 8192  # float32 products are summed in float32 over this many rows, in float64 beyond
 BLOCK_BYTES = 16 * 2**20  # large enough to amortize a call, small enough for memory to be reused
+_CACHE_BYTES = 2**20
+_ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a tall block
 
 
 class Block(NamedTuple):
@@ -112,3 +114,15 @@ class Rows(ABC):
         moments = Moments(1)
         moments.add(np.asarray(y, np.float64)[:, None], np.asarray(weight, np.float64))
         return float(moments.deviation[0]) or 1.0
+
+
+def in_cache(n_rows: int, row_bytes: int, least: int = 64):
+    """Yield the slices of rows that NumPy takes at a time: as many as fit the cache."""
+    step = max(least, _CACHE_BYTES // max(1, row_bytes))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
+
+
+def tall(n_features: int) -> int:
+    """Return how many rows make a block so tall that adding its products up costs little, as far as memory allows."""
+    return min(_ROWS_PER_COLUMN * n_features, _MOST_BYTES // (8 * max(1, n_features)))

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_CACHE_BYTES = 2**20
-_ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a tall block
 _SAFE = 1e30  # float32 arithmetic neither overflows nor loses digits with scales within this range
 
 
@@ -117,15 +115,3 @@ def _moments(x, weight, total, scaled: bool = False):
         again = _moments(part / size, weight.astype(np.float64), total, scaled=True)
         mean[unsure], deviation[unsure] = size * again
     return np.stack([mean, deviation])
-
-
-def in_cache(n_rows: int, row_bytes: int, least: int = 64):
-    """Yield the slices of rows that NumPy takes at a time: as many as fit the cache."""
-    step = max(least, _CACHE_BYTES // max(1, row_bytes))
-    for start in range(0, n_rows, step):
-        yield slice(start, min(start + step, n_rows))
-
-
-def tall(n_features: int) -> int:
-    """Return how many rows make a block so tall that adding its products up costs little, as far as memory allows."""
-    return min(_ROWS_PER_COLUMN * n_features, _MOST_BYTES // (8 * max(1, n_features)))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
-from gradfit.data._scaling import in_cache, tall
+from gradfit.data._rows import in_cache, tall
 from gradfit.data._triangle import Factor, Triangle
 
 
@@ -25,18 +25,17 @@ class Sums(NamedTuple):
     mean: np.ndarray
     cost: float
 
-    def factored(self) -> tuple[Factor, float]:
-        """Return the factor of ``gram`` and its condition number, or what `cost` has made of it; infinite if none."""
+    def factored(self) -> tuple[Any, float]:
+        """Return the factor of ``gram`` and its condition, or the larger `cost`; infinite where there is no factor."""
         unit = np.sqrt(np.maximum(np.diagonal(self.gram), 0.0))
-        none = Factor(self.gram, unit), np.inf
         if not (np.isfinite(self.cost) and np.isfinite(self.gram).all() and np.all(unit > 0)):
-            return none
+            return None, np.inf
         scaled = self.gram / unit
         scaled /= unit[:, None]
         try:  # NumPy's, by the library that has just multiplied: two of them fight for cores
             triangle = np.linalg.cholesky(scaled).T
         except np.linalg.LinAlgError:
-            return none
+            return None, np.inf
         reciprocal = lapack.dpocon(triangle, lapack.dlange("1", scaled.T))[0]
         return Factor(triangle, unit), max(1.0 / reciprocal, self.cost) if reciprocal > 0.0 else np.inf
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack, qr
 
-from gradfit.data._scaling import in_cache, tall
+from gradfit.data._rows import in_cache, tall
 
 _ROWS_PER_COLUMN = 8  # of a block where there are as many: the factor that it takes along then costs little
 _NOISE_ULPS, _RANK_ULPS = 8, 4  # below so many roundings a column is constant, or a combination of others
@@ -123,7 +123,7 @@ class Triangle:
     def spread(self, fit_intercept: bool):
         """Return the norms of the centred columns, (p,), and which vary by more than rounding."""
         rows, mean = (part[..., : self.n_features] for part in self.centred(fit_intercept))
-        size = norms(rows)
+        size = _norms(rows)
         return size, size > _NOISE_ULPS * self.eps * np.abs(mean) * np.sqrt(self.total_weight)
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -140,7 +140,7 @@ class Triangle:
             return nothing._replace(value=np.full(n_targets, np.nan))
         size, varies = self.spread(fit_intercept)
         used = np.flatnonzero(varies | (ridge > 0.0))
-        unit, top = np.hypot(size[used], np.sqrt(ridge[used])), np.maximum(norms(rows[:, p:]), np.finfo(float).tiny)
+        unit, top = np.hypot(size[used], np.sqrt(ridge[used])), np.maximum(_norms(rows[:, p:]), np.finfo(float).tiny)
         scaled = np.hstack([rows[:, used] / unit, rows[:, p:] / top])
         if ridge.any():
             scaled = np.vstack([scaled, np.eye(len(used), scaled.shape[1]) * (np.sqrt(ridge[used]) / unit)[:, None]])
@@ -163,11 +163,8 @@ def _factored(rows) -> np.ndarray:
     return np.asarray(np.linalg.qr(rows, mode="r"))
 
 
-def norms(rows):
-    """Return the Euclidean norms of columns, of any unit."""
-    top = np.abs(rows).max(axis=0, initial=0.0)
-    top[top == 0.0] = 1.0
-    return top * np.sqrt(np.sum((rows / top) ** 2, axis=0))
+def _norms(rows):
+    return np.hypot.reduce(rows, axis=0)  # squares nothing, so that any unit will do
 
 
 def _solve(columns, targets, unit, tolerance):

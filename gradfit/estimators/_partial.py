@@ -36,8 +36,7 @@ class Chunks:
     def add(self, rows) -> Triangle:
         """Take in rows, and return the triangle of all so far."""
         empty = Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
-        self.past, self.recent = self.past or empty, self.recent or empty
-        self.recent = self.recent.plus_all(rows)
+        self.past, self.recent = self.past or empty, (self.recent or empty).plus_all(rows)
         everything = self.past.merged(self.recent)
         if self.recent.n_updates >= self.past.n_updates:
             self.past, self.recent = everything, empty
