@@ -14,7 +14,6 @@ from gradfit.data._scaling import Moments
 _SMALL_BYTES = 64 * 2**20
 _TARGET_SAMPLE = 20_000
 _MOMENT_SAMPLE = 2_000
-_NO_OFFSET = np.zeros(1)
 
 
 class ArrayRows(Rows):
@@ -23,7 +22,7 @@ class ArrayRows(Rows):
     def __init__(self, X, y, weight, scaling=None):
         super().__init__(X.shape[1], X.dtype, scaling)
         self.X, self.y, self.weight = X, y, weight
-        self.offset = _NO_OFFSET.astype(X.dtype)
+        self.offset = np.zeros(1, X.dtype)
         self.can_center = not sparse.issparse(X)
         self.n_rows = X.shape[0]
         self.total_weight = float(np.sum(weight, dtype=np.float64))

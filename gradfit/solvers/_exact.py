@@ -59,31 +59,30 @@ class Exact(Solver):
         return result
 
 
-def mark_deficient(objective, result: SolveResult) -> SolveResult:
+def mark_deficient(objective, result: SolveResult, triangle: Triangle | None = None) -> SolveResult:
     """Say of a converged fit without a penalty that its columns are dependent, where they are.
 
-    A look at some rows clears most fits; only where these are singular is the rank of all rows determined.
+    Without a triangle, a look at some rows clears most fits; only where these are singular are all rows factored.
     """
-    rows = objective.rows
-    penalized = objective.l1 is not None or objective.l2 is not None
-    if penalized or not result.converged or rows.comes_in_batches or not 0 < rows.n_features <= _MAX_SUMMARY:
+    if objective.l1 is not None or objective.l2 is not None or not result.converged:
         return result
+    if triangle is None:
+        rows = objective.rows
+        if rows.comes_in_batches or not 0 < rows.n_features <= _MAX_SUMMARY or _is_regular(rows):
+            return result
+        triangle = Triangle.of(rows)
+    found = triangle.solve(objective.fit_intercept, np.zeros(triangle.n_features))
+    if found.rank < found.varying:
+        result.status = "rank_deficient"
+        result.facts |= rank_facts(found.rank, found.varying, triangle.n_rows)
+    return result
+
+
+def _is_regular(rows) -> bool:
     some = rows.take(np.arange(0, rows.n_rows, -(-rows.n_rows // max(_LOOK_ROWS, 5 * rows.n_features))))
     x = np.concatenate([some.scaling.apply(block.x) for block in some.dense_blocks()]).astype(np.float64)
     values = np.linalg.eigvalsh(x.T @ x)
-    if values[0] > _SINGULAR * values[-1]:
-        return result
-    return mark_rank(objective, Triangle.of(rows), result)
-
-
-def mark_rank(objective, triangle, result: SolveResult) -> SolveResult:
-    """Say of a converged fit without a penalty that the columns of a triangle are dependent, where they are."""
-    if objective.l1 is None and objective.l2 is None and result.converged:
-        found = triangle.solve(objective.fit_intercept, np.zeros(triangle.n_features))
-        if found.rank < found.varying:
-            result.status = "rank_deficient"
-            result.facts |= rank_facts(found.rank, found.varying, triangle.n_rows)
-    return result
+    return bool(values[0] > _SINGULAR * values[-1])
 
 
 def summarize(objective) -> Triangle | None:

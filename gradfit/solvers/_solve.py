@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from gradfit.objectives._quadratic import QuadraticObjective
 from gradfit.solvers._early_stopping import EarlyStopping
-from gradfit.solvers._exact import mark_deficient, mark_rank, solve_triangle, summarize
+from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._loop import minimize
 from gradfit.solvers._newton import Newton
@@ -109,7 +109,7 @@ def _iterate_on_sums(solver, objective, triangle, options):
             result.n_passes = 1.0
             if over:
                 result.status = "interrupted"
-            mark_rank(target, triangle, result)
+            mark_deficient(target, result, triangle)
             results.append(_in_users_units(target, result))
     return results
 
