@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import os
 
 import numpy as np
 from scipy import sparse
 
 from gradfit.backend._tensorflow import tf
-from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows, dense_bytes
-from gradfit.data._scaling import CACHE_BYTES, Moments
+from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows, in_cache
+from gradfit.data._scaling import Moments
 
 _SMALL_BYTES = 64 * 2**20
 _TARGET_SAMPLE = 20_000
 _MOMENT_SAMPLE = 2_000
-_NO_OFFSET = np.zeros(1)
 
 
 class ArrayRows(Rows):
@@ -24,8 +22,7 @@ class ArrayRows(Rows):
     def __init__(self, X, y, weight, scaling=None):
         super().__init__(X.shape[1], X.dtype, scaling)
         self.X, self.y, self.weight = X, y, weight
-        self.offset = _NO_OFFSET.astype(X.dtype)
-        self.n_targets = None if y.ndim == 1 else y.shape[1]
+        self.offset = np.zeros(1, X.dtype)
         self.can_center = not sparse.issparse(X)
         self.n_rows = X.shape[0]
         self.total_weight = float(np.sum(weight, dtype=np.float64))
@@ -48,9 +45,8 @@ class ArrayRows(Rows):
         merged = Moments(self.n_features)
         every = max(1, self.n_rows // _MOMENT_SAMPLE) if sampled else 1
         X, weight = self.X[::every], self.weight[::every]
-        step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
-        for start in range(0, len(X), step):
-            merged.add(X[start : start + step], weight[start : start + step])
+        for part in in_cache(len(X), self.n_features * self.dtype.itemsize):
+            merged.add(X[part], weight[part])
         return merged.mean, merged.deviation
 
     def _sparse_moments(self):
@@ -70,9 +66,8 @@ class ArrayRows(Rows):
 
     def with_target(self, change):
         """Return the same rows with ``change(y)`` for their targets."""
-        out = copy.copy(self)
-        out.y, out.n_passes, out._resident = change(self.y), 0, None
-        out.n_targets = None if out.y.ndim == 1 else out.y.shape[1]
+        out = super().with_target(change)
+        out._resident = None
         return out
 
     def with_weight(self, weight):
@@ -82,7 +77,7 @@ class ArrayRows(Rows):
     def take(self, index):
         """Return the rows at `index`, dense where that is small."""
         X = self.X[index]
-        if sparse.issparse(X) and dense_bytes(X) <= _SMALL_BYTES:
+        if sparse.issparse(X) and _dense_bytes(X) <= _SMALL_BYTES:
             X = X.toarray()
         return ArrayRows(X, self.y[index], self.weight[index], self.scaling)
 
@@ -123,39 +118,38 @@ class ArrayRows(Rows):
             yield Block(x, self.y[part], self.weight[part], self.offset)
 
     def resident(self):
-        """Return all rows as one block of tensors, standardized, unless they are sparse, in a file, or too many."""
+        """Return all rows as one block of tensors, standardized, unless they are sparse, in a file, or too many.
+
+        Many float32 rows are filled up with rows of no weight to whole blocks, so that they can be summed by blocks.
+        """
         if self._resident is None and self._fits():
+            n_rows = self.n_rows + (-self.n_rows % SUM_ROWS if self.many and self.dtype == np.float32 else 0)
             if not self._device_x:
-                self._device_x.append(self._standardized_copy())
-            x = self._device_x[0]
-            y, weight = (_aligned((int(x.shape[0]), *part.shape[1:]), part.dtype) for part in (self.y, self.weight))
+                self._device_x.append(_handed_over(self._standardized_copy(n_rows)))
+            y, weight = (_aligned((n_rows, *part.shape[1:]), part.dtype) for part in (self.y, self.weight))
             y[: self.n_rows], weight[: self.n_rows] = self.y, self.weight
             y[self.n_rows :], weight[self.n_rows :] = self.y[0], 0
-            self._resident = Block(x, _handed_over(y), _handed_over(weight), tf.constant(self.offset))
+            self._resident = Block(self._device_x[0], _handed_over(y), _handed_over(weight), tf.constant(self.offset))
         return self._resident
 
     def _fits(self) -> bool:
         if sparse.issparse(self.X):
-            return dense_bytes(self.X) <= _SMALL_BYTES
+            return _dense_bytes(self.X) <= _SMALL_BYTES
         mapped = _is_mapped(self.X) and self.X.nbytes > _SMALL_BYTES
         return not mapped and self.X.nbytes <= _physical_memory() // 3
 
-    def _standardized_copy(self):
-        """Return a standardized copy as a tensor: written once, in a buffer aligned as TensorFlow wants it.
-
-        Many float32 rows are filled up with zeros to whole blocks, so that they can be summed block by block.
-        """
+    def _standardized_copy(self, n_rows):
+        """Return a standardized copy, zeros below it, in a buffer that a tensor can take over."""
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
-        n_rows = self.n_rows
-        if self.dtype == np.float32 and self.many:
-            n_rows += -n_rows % SUM_ROWS
         out = _aligned((n_rows, X.shape[1] + self.scaling.ones), X.dtype)
         out[self.n_rows :], out[:, X.shape[1] :] = 0, 1
-        step = max(64, CACHE_BYTES // max(1, self.n_features * self.dtype.itemsize))
-        for start in range(0, self.n_rows, step):
-            part = slice(start, min(start + step, self.n_rows))
+        for part in in_cache(self.n_rows, self.n_features * self.dtype.itemsize):
             self.scaling.write(X[part], out[part])
-        return _handed_over(out)
+        return out
+
+
+def _dense_bytes(X) -> int:
+    return X.shape[0] * X.shape[1] * X.dtype.itemsize
 
 
 def _aligned(shape, dtype):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from typing import Any
 
@@ -11,15 +10,6 @@ import numpy as np
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._rows import Block, Rows
 from gradfit.data._scaling import Moments
-
-_NOTHING = (
-    "X: the tf.data.Dataset yields no batch; at least one is needed. If it is made from a generator, that may have "
-    "been used up: give Dataset.from_generator a function that starts again."
-)
-_ONCE = (
-    "X: the tf.data.Dataset yields its rows only once, and every pass reads them again. Give Dataset.from_generator a "
-    "function that starts anew, or use dataset.cache()."
-)
 
 
 def is_dataset(X) -> bool:
@@ -50,9 +40,13 @@ class DatasetRows(Rows):
         if self.first is None:
             raise ValueError("X: all weights of the tf.data.Dataset are zero; at least one row must count.")
         super().__init__(self.first.x.shape[1], self.first.x.dtype)
-        self.n_targets = None if self.first.y.ndim == 1 else self.first.y.shape[1]
+        self.y, self.n_rows = self.first.y, 0
         self._stream: Any = None
-        self._merged = self._merge()
+        self._merged = Moments(self.n_features)  # of all rows, or of the first batch of an endless stream
+        for block in [self.first] if self.is_endless else self.blocks():
+            self._merged.add(block.x, block.weight)
+            self.n_rows += len(block.x)
+        self.total_weight = self._merged.total_weight
 
     def blocks(self, least=1):
         """Yield the batches as the dataset gives them, validated."""
@@ -65,8 +59,7 @@ class DatasetRows(Rows):
             x = x.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
             w = weight[0].astype(x.dtype) if weight else np.ones(len(x), x.dtype)
             y = self.encode(decoded(y), x.dtype)
-            numbers = (x, w, y) if y.dtype.kind == "f" else (x, w)
-            if not all(np.isfinite(part).all() for part in numbers) or not (w >= 0).all():
+            if not all(np.isfinite(part).all() for part in (x, y, w)) or not (w >= 0).all():
                 raise ValueError(
                     f"X: batch {count} of the tf.data.Dataset holds NaN, infinity or a negative weight; drop such "
                     "rows with dataset.filter."
@@ -77,17 +70,16 @@ class DatasetRows(Rows):
             count += 1
             yield Block(self.columns(x), y, w, np.zeros(1, x.dtype))
 
+        if not count and self.first is None:
+            raise ValueError(
+                "X: the tf.data.Dataset yields no batch; at least one is needed. If it is made from a generator, that "
+                "may have been used up: give Dataset.from_generator a function that starts again."
+            )
         if not count:
-            raise ValueError(_ONCE if self.first is not None else _NOTHING)
-
-    def _merge(self) -> Moments:
-        """Count rows and weights, and take the moments: of all rows, or of the first batch of an endless stream."""
-        merged, self.n_rows = Moments(self.n_features), 0
-        for block in [self.first] if self.is_endless else self.blocks():
-            merged.add(block.x, block.weight)
-            self.n_rows += len(block.x)
-        self.total_weight = merged.total_weight
-        return merged
+            raise ValueError(
+                "X: the tf.data.Dataset yields its rows only once, and every pass reads them again. Give "
+                "Dataset.from_generator a function that starts anew, or use dataset.cache()."
+            )
 
     def moments(self, sampled=False):
         """Return means and standard deviations over all rows, or over the first batch of an endless stream."""
@@ -95,11 +87,8 @@ class DatasetRows(Rows):
 
     def with_target(self, change):
         """Return the same rows with ``change(y)`` for their targets."""
-        out = copy.copy(self)
-        out.encode = lambda y, dtype: change(self.encode(y, dtype))
-        out.first = self.first._replace(y=change(self.first.y))
-        out.n_targets = None if out.first.y.ndim == 1 else out.first.y.shape[1]
-        out.n_passes = 0
+        out = super().with_target(change)
+        out.encode, out.first = lambda y, dtype: change(self.encode(y, dtype)), self.first._replace(y=out.y)
         return out
 
     def target_sample(self):

@@ -7,26 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from sklearn.preprocessing import PolynomialFeatures
 
 from gradfit.data._error_free import two_product
-
-
-@dataclass(frozen=True)
-class Monomials:
-    """Columns ``prod_j x_j^e_j``, by scikit-learn."""
-
-    features: PolynomialFeatures
-
-    def columns(self, X):
-        """Return the columns, (n, n_terms)."""
-        return self.features.transform(X)
-
-    def to_monomials(self, coef, intercept):
-        """Return coefficients (t, n_terms) and intercepts (t,) of the monomials."""
-        return coef, intercept
-
-    from_monomials = to_monomials
 
 
 @dataclass(frozen=True)
@@ -70,9 +52,9 @@ class Chebyshev:
     def _lines(self):
         """For every feature, where the column of each degree in it alone is."""
         lines: list[dict] = [{} for _ in self.center]
-        for k in np.flatnonzero(np.count_nonzero(self.powers, axis=1) == 1):
-            j = int(self.powers[k].argmax())
-            lines[j][int(self.powers[k, j])] = int(k)
+        for k, (j, degree, rest) in enumerate(self._factors):
+            if rest < 0:
+                lines[j][degree] = k
         return lines
 
     @cached_property
@@ -80,26 +62,21 @@ class Chebyshev:
         """For every column its last feature, the degree in it, and which column is the rest; -1 for none."""
         place = {tuple(power): k for k, power in enumerate(self.powers.tolist())}
         last = self.powers.shape[1] - 1 - (self.powers[:, ::-1] > 0).argmax(axis=1)
-        rest = self.powers.copy()
-        rest[np.arange(len(rest)), last] = 0
-        degree = self.powers[np.arange(len(rest)), last]
-        rests = [place.get(tuple(power), -1) for power in rest.tolist()]
-        return list(zip(last.tolist(), degree.tolist(), rests, strict=True))
+        zeros = (0,) * self.powers.shape[1]
+        return [
+            (j, power[j], place.get(power[:j] + zeros[j:], -1)) for power, j in zip(place, last.tolist(), strict=True)
+        ]
 
     def to_monomials(self, coef, intercept):
         """Return coefficients (t, n_terms) and intercepts (t,) of the monomials, rounded once."""
         row, column, high, low = self._expansion
-        stacked = np.column_stack([intercept, coef])
-        out = np.zeros_like(stacked)
-        order = np.argsort(row, kind="stable")
-        bounds = np.searchsorted(row[order], np.arange(stacked.shape[1] + 1))
-        for target in range(len(stacked)):
-            product, error = two_product(high, stacked[target, column])
-            error += low * stacked[target, column]
-            for i in range(stacked.shape[1]):
-                part = order[bounds[i] : bounds[i + 1]]
-                out[target, i] = math.fsum([*product[part], *error[part]])
-        return out[:, 1:], out[:, 0]
+        starts, stacked, out = np.flatnonzero(np.diff(row)) + 1, np.column_stack([intercept, coef]), []
+        for values in stacked:
+            product, error = two_product(high, values[column])
+            terms = np.column_stack([product, error + low * values[column]])
+            out.append([math.fsum(part.ravel().tolist()) for part in np.split(terms, starts)])
+        monomials = np.array(out, stacked.dtype)
+        return monomials[:, 1:], monomials[:, 0]
 
     def from_monomials(self, coef, intercept):
         """Return coefficients and intercepts of this basis for those of the monomials."""
@@ -111,7 +88,7 @@ class Chebyshev:
 
     @cached_property
     def _expansion(self):
-        """Entries (monomial, basis function, value as a pair) of the map of coefficients; 0 is the constant.
+        """Entries (monomial, basis function, value as a pair) of the map of coefficients, in order; 0 is the constant.
 
         They are integers times powers of two: `center` is a multiple of ``half / 256``.
         """
@@ -124,12 +101,11 @@ class Chebyshev:
         for j, degree, rest in self._factors:
             factor = [(i * base[j], n) for i, n in enumerate(factors[j][degree]) if n]
             terms.append({code + i: value * n for code, value in terms[rest + 1].items() for i, n in factor})
-        row = np.array([place[code] for column in terms for code in column])
-        column = np.repeat(np.arange(len(terms)), [len(column) for column in terms])
+        entries = sorted((place[code], k, *_as_pair(n)) for k, column in enumerate(terms) for code, n in column.items())
+        row, column, high, low, exponent = (np.array(part) for part in zip(*entries, strict=True))
         degrees = powers.sum(axis=1)
-        exponent = 8 * (degrees[row] - degrees[column]) - powers[row] @ (np.frexp(self.half)[1] - 1)
-        pairs = np.array([_as_pair(value) for column in terms for value in column.values()])
-        return row, column, *np.ldexp(pairs[:, :2].T, exponent + pairs[:, 2].astype(int))
+        exponent += 8 * (degrees[row] - degrees[column]) - powers[row] @ (np.frexp(self.half)[1] - 1)
+        return row, column, np.ldexp(high, exponent), np.ldexp(low, exponent)
 
 
 def _shifted_chebyshev(degree, offset):

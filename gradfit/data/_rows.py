@@ -16,6 +16,8 @@ from gradfit.data._scaling import Moments, Scaling
 
 SUM_ROWS = 8192  # float32 products are summed in float32 over this many rows, in float64 beyond
 BLOCK_BYTES = 16 * 2**20  # large enough to amortize a call, small enough for memory to be reused
+_CACHE_BYTES = 2**20
+_ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a tall block
 
 
 class Block(NamedTuple):
@@ -28,40 +30,24 @@ class Block(NamedTuple):
 
 
 class Rows(ABC):
-    """Rows that are read block by block and seen through a scaling.
+    """Rows that are read block by block and seen through a scaling; of a stream `y` is only the first targets."""
 
-    Attributes
-    ----------
-    n_features, n_rows : int
-    n_targets : int or None
-        None for a 1-D target.
-    total_weight : float
-    dtype : np.dtype
-        Float type of the features.
-    many : bool
-        Whether float32 sums over all of them would lose digits.
-    can_center : bool
-        Whether shifting the columns costs no memory.
-    comes_in_batches, is_endless : bool
-        Whether they are a stream, and one without an end.
-    n_passes : int
-        How often they have been read whole by `total`.
-    """
-
-    many = True
-    is_endless = False
-    comes_in_batches = False
-    can_center = True
-    n_targets: int | None = None
-
+    many = True  # so that float32 sums over all of them would lose digits
+    is_endless = comes_in_batches = False
+    can_center = True  # at no cost of memory
     total_weight: float
     n_rows: int
+    y: Any
 
     def __init__(self, n_features: int, dtype, scaling: Scaling | None = None):
-        self.n_features = n_features
-        self.dtype = np.dtype(dtype)
-        self.scaling = scaling or Scaling.identity(n_features)
-        self.n_passes = 0
+        self.n_features, self.dtype = n_features, np.dtype(dtype)
+        self.scaling = scaling or Scaling(np.zeros(n_features), np.ones(n_features))
+        self.n_passes = 0  # how often they have been read whole by `total`
+
+    @property
+    def n_targets(self) -> int | None:
+        """The number of targets, or None for a 1-D one."""
+        return None if self.y.ndim == 1 else self.y.shape[1]
 
     @abstractmethod
     def blocks(self, least=1):
@@ -76,10 +62,6 @@ class Rows(ABC):
         """Return some targets and their weights."""
 
     @abstractmethod
-    def with_target(self, change) -> Rows:
-        """Return the same rows with ``change(y)`` for their targets."""
-
-    @abstractmethod
     def subsample(self, size: int, random_state) -> Rows:
         """Return as many rows, drawn at random where that is possible."""
 
@@ -91,6 +73,12 @@ class Rows(ABC):
         """Return the same rows seen through a scaling."""
         out = copy.copy(self)
         out.scaling, out.n_passes = scaling, 0
+        return out
+
+    def with_target(self, change):
+        """Return the same rows with ``change(y)`` for their targets."""
+        out = copy.copy(self)
+        out.y, out.n_passes = change(self.y), 0
         return out
 
     def target(self, k: int):
@@ -128,6 +116,13 @@ class Rows(ABC):
         return float(moments.deviation[0]) or 1.0
 
 
-def dense_bytes(X) -> int:
-    """Return how much memory a matrix takes as a dense array."""
-    return X.shape[0] * X.shape[1] * X.dtype.itemsize
+def in_cache(n_rows: int, row_bytes: int, least: int = 64):
+    """Yield the slices of rows that NumPy takes at a time: as many as fit the cache."""
+    step = max(least, _CACHE_BYTES // max(1, row_bytes))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
+
+
+def tall(n_features: int) -> int:
+    """Return how many rows make a block so tall that adding its products up costs little, as far as memory allows."""
+    return min(_ROWS_PER_COLUMN * n_features, _MOST_BYTES // (8 * max(1, n_features)))

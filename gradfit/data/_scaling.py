@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CACHE_BYTES = 2**20  # block size for NumPy passes over rows
 _SAFE = 1e30  # float32 arithmetic neither overflows nor loses digits with scales within this range
 
 
@@ -22,11 +21,6 @@ class Scaling:
     ones: bool = False
 
     @classmethod
-    def identity(cls, n_features: int) -> Scaling:
-        """Return the scaling that changes nothing."""
-        return cls(np.zeros(n_features), np.ones(n_features))
-
-    @classmethod
     def from_moments(cls, mean, deviation, center: bool, ridge: float = 0.0) -> Scaling:
         """Return the scaling to mean 0 and deviation 1, or to a root mean square of 1 without centering.
 
@@ -38,11 +32,6 @@ class Scaling:
         scale = np.where(np.isfinite(spread) & (spread > noise), spread, 1.0)
         return cls(mean if center else np.zeros_like(mean), scale)
 
-    def working_type(self, dtype):
-        """Return the float type in which columns of a type can be standardized without overflow."""
-        sizes = np.concatenate([self.scale, 1.0 / self.scale, np.abs(self.shift)])
-        return np.dtype(np.float64) if sizes.max(initial=0.0) > _SAFE else np.dtype(dtype)
-
     def apply(self, block):
         """Return a standardized copy of a dense block of rows in its own float type."""
         out = np.ones((len(block), len(self.scale) + self.ones), block.dtype)
@@ -51,21 +40,16 @@ class Scaling:
 
     def write(self, block, out):
         """Write the standardized columns of a dense block into the first columns of another."""
-        dtype, inside = self.working_type(block.dtype), out[:, : len(self.scale)]
-        if dtype == block.dtype:
-            self.divide(np.subtract(block, self.shift.astype(dtype), out=inside))
-        else:
-            wide = block.astype(dtype) - self.shift.astype(dtype)
-            self.divide(wide)
-            inside[...] = wide
-
-    def divide(self, block):
-        """Divide a block by the scale in place; a tiny scale has no finite inverse."""
-        inverse = 1.0 / self.scale
+        inverse, out = 1.0 / self.scale, out[:, : len(self.scale)]
+        is_safe = max(np.max(part, initial=0.0) for part in (self.scale, inverse, np.abs(self.shift))) <= _SAFE
+        wide = out if is_safe else np.empty(block.shape)
+        np.subtract(block, self.shift.astype(wide.dtype), out=wide)
         if np.isfinite(inverse).all():
-            block *= inverse.astype(block.dtype)
+            wide *= inverse.astype(wide.dtype)
         else:
-            block /= self.scale.astype(block.dtype)
+            wide /= self.scale
+        if not is_safe:
+            out[...] = wide
 
     def to_user(self, theta, fit_intercept: bool):
         """Map (..., n_outputs, p [+ 1]) standardized parameters to coefficients (..., n_outputs, p) and intercepts."""
@@ -116,24 +100,18 @@ class Moments:
         self.total_weight = merged
 
 
-def _moments(x, weight, total):
+def _moments(x, weight, total, scaled: bool = False):
     """Return means and deviations of one block; columns whose squares leave the float type's range are scaled first."""
-    offset = x[0].astype(np.float64)
-    centered = x - x[0]
+    centered, limits = x - x[0], np.finfo(x.dtype)
     mean = (weight @ centered).astype(np.float64) / total
     centered *= centered
     squares = (weight @ centered).astype(np.float64) / total
     variance = squares - mean**2
-    limits = np.finfo(x.dtype)
     unsure = ~(np.isfinite(variance) & (squares > float(limits.tiny) / float(limits.eps)))
-    mean, deviation = mean + offset, np.sqrt(np.maximum(variance, 0.0))
-    for j in np.flatnonzero(unsure):
-        column = x[:, j].astype(np.float64)
-        size = np.abs(column).max()
-        if size > 0 and (column != column[0]).any():
-            column, share = column / size, weight.astype(np.float64) / total
-            center = share @ column
-            mean[j], deviation[j] = size * center, size * np.sqrt(share @ (column - center) ** 2)
-        else:
-            mean[j], deviation[j] = column[0], 0.0
-    return mean, deviation
+    mean, deviation = mean + x[0], np.sqrt(np.maximum(variance, 0.0))
+    if unsure.any() and not scaled:
+        part = x[:, unsure].astype(np.float64)
+        size = np.maximum(np.abs(part).max(axis=0), np.finfo(np.float64).tiny)
+        again = _moments(part / size, weight.astype(np.float64), total, scaled=True)
+        mean[unsure], deviation[unsure] = size * again
+    return np.stack([mean, deviation])

@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import lapack, qr
 
-from gradfit.data._scaling import CACHE_BYTES
+from gradfit.data._rows import in_cache, tall
 
-_ROWS_PER_COLUMN = 8  # of a block of rows: the factor that every block takes along then costs little
+_ROWS_PER_COLUMN = 8  # of a block where there are as many: the factor that it takes along then costs little
 _NOISE_ULPS, _RANK_ULPS = 8, 4  # below so many roundings a column is constant, or a combination of others
 _EPS = np.finfo(np.float64).eps
 
 
-class LeastSquares(NamedTuple):
-    """A solution in the user's units: coefficients (t, p), intercepts (t,), gradient (t, p) and value (t,).
+class Factor(NamedTuple):
+    """Products of columns A as ``A'A = diag(unit) R'R diag(unit)``, with columns of norm 1 in the triangle R."""
 
-    `rank` of the `varying` columns is the rank; `triangle` is the factor of the columns `used`, less their means
-    and divided by `unit`, or None if it is singular.
+    triangle: np.ndarray
+    unit: np.ndarray
+
+    def solve(self, right):
+        """Return ``(A'A)^-1 right``, (p, t)."""
+        if not right.size:  # which LAPACK does not take
+            return right
+        return lapack.dpotrs(self.triangle, right / self.unit[:, None])[0] / self.unit[:, None]
+
+
+class LeastSquares(NamedTuple):
+    """A solution in the user's units: coefficients (t, p), intercepts (t,), value (t,), and the means (p + t,), or 0.
+
+    The `gradient`, (t, p + 1), is with respect to coefficients about the means, and intercepts. `rank` of the `varying`
+    columns is the rank; `factor` is that of the columns `used`, less their means, or None if it is singular.
     """
 
     coef: np.ndarray
     intercept: np.ndarray
+    mean: np.ndarray
     gradient: np.ndarray
     value: np.ndarray
     rank: int
     varying: int
-    triangle: np.ndarray | None
-    used: np.ndarray
-    unit: np.ndarray
+    factor: Any
+    used: Any = slice(None)
+    n_passes: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,67 +66,65 @@ class Triangle:
     n_updates: int = 0
 
     @classmethod
+    def of(cls, rows) -> Triangle:
+        """Return the factor of all rows."""
+        return cls.empty(rows.n_features, rows.n_targets or 1, rows.dtype).plus_all(rows)
+
+    @classmethod
     def empty(cls, n_features: int, n_targets: int, dtype) -> Triangle:
         """Return the factor of no rows."""
         width = n_features + n_targets
         return cls(n_features, np.zeros((0, 1 + width)), np.zeros(width), float(np.finfo(dtype).eps))
 
+    def plus_all(self, rows) -> Triangle:
+        """Return the factor with rows added."""
+        out = self
+        for block in rows.dense_blocks(tall(rows.n_features)):
+            out = out.plus(*block[:3])
+        return out
+
     @np.errstate(over="ignore", invalid="ignore")  # what is not finite is seen at the solution
     def plus(self, x, y, weight) -> Triangle:
         """Return the factor with rows added: x (n, p), y (n,) or (n, t), weight (n,)."""
-        out, y = self, y.reshape(len(x), -1)
-        step = max(_ROWS_PER_COLUMN * len(self.shift), CACHE_BYTES // (8 * len(self.shift) + 8))
-        for start in range(0, len(x), step):
-            part = slice(start, start + step)
-            out = out._plus_block(np.column_stack([x[part], y[part]]).astype(np.float64, copy=False), weight[part])
+        out, y, root = self, y.reshape(len(x), -1), np.sqrt(weight, dtype=np.float64)[:, None]
+        for part in in_cache(len(x), 8 * self.factor.shape[1], _ROWS_PER_COLUMN * len(self.shift)):
+            block = np.column_stack([x[part], y[part]]).astype(np.float64, copy=False)
+            shift = out.shift if out.n_rows else (block / len(block)).sum(axis=0)
+            block = np.column_stack([np.ones(len(block)), block - shift]) * root[part]
+            out = out._with_rows(block, shift, len(block))
         return out
 
-    def _plus_block(self, block, weight):
-        shift = self.shift if self.n_rows else (block / len(block)).sum(axis=0)
-        rows = np.column_stack([np.ones(len(block)), block - shift])
-        if (weight != 1.0).any():
-            rows *= np.sqrt(weight, dtype=np.float64)[:, None]
-        return self._with_rows(rows, shift, len(block), 1)
-
+    @np.errstate(over="ignore", invalid="ignore")
     def merged(self, other: Triangle) -> Triangle:
         """Return the factor of the rows of both."""
-        rows = other.factor.copy()
-        rows[:, 1:] += rows[:, :1] * (other.shift - self.shift) if self.n_rows else 0.0
-        return self._with_rows(rows, self.shift if self.n_rows else other.shift, other.n_rows, 1)
+        shift, rows = self.shift if self.n_rows else other.shift, other.factor.copy()
+        rows[:, 1:] += rows[:, :1] * (other.shift - shift)
+        return self._with_rows(rows, shift, other.n_rows)
 
-    @np.errstate(over="ignore", invalid="ignore")
-    def _with_rows(self, rows, shift, n_rows, n_updates):
+    def _with_rows(self, rows, shift, n_rows):
         factor = _factored(np.vstack([self.factor, rows]))
         if factor[0, 0] != 0.0:  # on to the mean, so that neither the first rows nor their number matter
             moved = shift + factor[0, 1:] / factor[0, 0]
             factor[0, 1:] -= factor[0, 0] * (moved - shift)
             shift = moved
-        return replace(
-            self, factor=factor, shift=shift, n_rows=self.n_rows + n_rows, n_updates=self.n_updates + n_updates
-        )
+        return replace(self, factor=factor, shift=shift, n_rows=self.n_rows + n_rows, n_updates=self.n_updates + 1)
 
     @property
     def total_weight(self) -> float:
         """The sum of the weights."""
-        return float(self.factor[0, 0] ** 2) if self.n_rows else 0.0
+        return float(np.sum(self.factor[:1, 0] ** 2))
 
     def centred(self, fit_intercept: bool):
         """Return few rows (r, p + t) with the sums of products of all rows about their means, and the means, or 0."""
-        if not self.n_rows or not fit_intercept:
-            rows = self.factor[:, 1:] + self.factor[:, :1] * self.shift
-            return rows, np.zeros_like(self.shift)
-        size = self.factor[0, 0]
-        return self.factor[1:, 1:], self.shift + (self.factor[0, 1:] / size if size else 0.0)
+        if fit_intercept:
+            return self.factor[1:, 1:], self.shift
+        return self.factor[:, 1:] + self.factor[:, :1] * self.shift, np.zeros_like(self.shift)
 
-    def scale(self, fit_intercept: bool) -> np.ndarray:
-        """Return the standard deviations of the columns, or root mean squares without intercept; 1 if constant."""
-        size = norms(self.centred(fit_intercept)[0][:, : self.n_features]) / np.sqrt(self.total_weight or 1.0)
-        return np.where(self.varies(fit_intercept), size, 1.0)
-
-    def varies(self, fit_intercept: bool) -> np.ndarray:
-        """Return which columns vary by more than rounding, (p,)."""
+    def spread(self, fit_intercept: bool):
+        """Return the norms of the centred columns, (p,), and which vary by more than rounding."""
         rows, mean = (part[..., : self.n_features] for part in self.centred(fit_intercept))
-        return norms(rows) > _NOISE_ULPS * self.eps * np.abs(mean) * np.sqrt(self.total_weight)
+        size = _norms(rows)
+        return size, size > _NOISE_ULPS * self.eps * np.abs(mean) * np.sqrt(self.total_weight)
 
     @np.errstate(over="ignore", invalid="ignore")
     def solve(self, fit_intercept: bool, ridge) -> LeastSquares:
@@ -122,69 +134,53 @@ class Triangle:
         """
         p = self.n_features
         rows, mean = self.centred(fit_intercept)
+        n_targets = len(mean) - p
         if not np.isfinite(rows).all():
-            return self._overflown(rows.shape[1] - p)
-        varies = self.varies(fit_intercept)
+            nothing = Triangle.empty(p, n_targets, float).solve(fit_intercept, np.zeros(p))
+            return nothing._replace(value=np.full(n_targets, np.nan))
+        size, varies = self.spread(fit_intercept)
         used = np.flatnonzero(varies | (ridge > 0.0))
-        unit = np.hypot(norms(rows[:, used]), np.sqrt(ridge[used]))
-        top = np.abs(rows[:, p:]).max(axis=0, initial=0.0)
-        top[top == 0.0] = 1.0
+        unit, top = np.hypot(size[used], np.sqrt(ridge[used])), np.maximum(_norms(rows[:, p:]), np.finfo(float).tiny)
         scaled = np.hstack([rows[:, used] / unit, rows[:, p:] / top])
         if ridge.any():
             scaled = np.vstack([scaled, np.eye(len(used), scaled.shape[1]) * (np.sqrt(ridge[used]) / unit)[:, None]])
         if ridge.any() or len(used) < p or not fit_intercept:
             scaled = _factored(scaled)
+        columns, targets = scaled[:, : len(used)], scaled[:, len(used) :]
         tolerance = max(_RANK_ULPS * self.eps * np.sqrt(len(used)), _EPS * np.sqrt(self.n_rows))
-        solution, rank = _solve(scaled, unit, tolerance)
-        rest = scaled[:, len(used) :] - scaled[:, : len(used)] @ solution
-        coef, gradient = np.zeros((2, rows.shape[1] - p, p))
+        solution, rank = _solve(columns, targets, unit, tolerance)
+        rest = targets - columns @ solution
+        coef, gradient = np.zeros((n_targets, p)), np.zeros((n_targets, p + 1))
         coef[:, used] = (solution * top / unit[:, None]).T
-        gradient[:, used] = -(rest.T @ scaled[:, : len(used)]) * top[:, None] * unit
+        gradient[:, used] = -(rest.T @ columns) * top[:, None] * unit
         value = 0.5 * np.sum(rest**2, axis=0) * top * top  # may overflow where targets are large
-        triangle = scaled[: len(used), : len(used)] if rank == len(used) else None
-        intercept, varying = mean[p:] - coef @ mean[:p], int(np.count_nonzero(varies))
-        return LeastSquares(coef, intercept, gradient, value, rank, varying, triangle, used, unit)
-
-    def _overflown(self, n_targets) -> LeastSquares:
-        zeros, nothing = np.zeros((n_targets, self.n_features)), np.zeros(0, int)
-        return LeastSquares(zeros, zeros[:, 0], zeros, np.full(n_targets, np.nan), 0, 0, None, nothing, nothing)
+        factor = Factor(columns[:rank], unit) if rank == len(used) else None
+        intercept = mean[p:] - coef @ mean[:p]
+        return LeastSquares(coef, intercept, mean, gradient, value, rank, int(varies.sum()), factor, used)
 
 
 def _factored(rows) -> np.ndarray:
     return np.asarray(np.linalg.qr(rows, mode="r"))
 
 
-def norms(rows):
-    """Return the Euclidean norms of columns, of any unit."""
-    top = np.abs(rows).max(axis=0, initial=0.0)
-    top[top == 0.0] = 1.0
-    return top * np.sqrt(np.sum((rows / top) ** 2, axis=0))
+def _norms(rows):
+    return np.hypot.reduce(rows, axis=0)  # squares nothing, so that any unit will do
 
 
-def condition_of(triangle) -> float:
-    """Return an estimate of the condition number of an upper triangular matrix, infinite if it is singular."""
-    if not np.isfinite(triangle).all():  # of which LAPACK complains on stderr
-        return np.inf
-    reciprocal = lapack.dtrcon(triangle)[0]
-    return 1.0 / reciprocal if reciprocal > 0.0 else np.inf
-
-
-def _solve(scaled, unit, tolerance):
-    """Return the solution over columns of unit norm, (k, t), and the rank, from an upper triangular matrix."""
+def _solve(columns, targets, unit, tolerance):
+    """Return the solution, (k, t), and the rank, for an upper triangular matrix with columns of unit norm."""
     k = len(unit)
-    rows, right = scaled[:, :k], scaled[:, k:]
-    if not rows.size:
-        return np.zeros((k, right.shape[1])), 0
-    if len(rows) >= k and condition_of(rows[:k]) * tolerance * k < 1.0:  # no pivot is as small as that
-        return lapack.dtrtrs(rows[:k], right[:k])[0], k
-    q, factor, order = qr(rows, mode="economic", pivoting=True, check_finite=False)
-    rank = int(np.count_nonzero(np.abs(np.diagonal(factor)) > tolerance))
-    right, factor = (q.T @ right)[:rank], factor[:rank]
-    solution = np.zeros((k, right.shape[1]))
+    order, rank = np.arange(k), k
+    if not columns.size:
+        return np.zeros((k, targets.shape[1])), 0
+    if len(columns) < k or not lapack.dtrcon(columns[:k])[0] > tolerance * k:  # else no pivot is as small as that
+        q, columns, order = qr(columns, mode="economic", pivoting=True, check_finite=False)
+        rank, targets = int(np.count_nonzero(np.abs(np.diagonal(columns)) > tolerance)), q.T @ targets
+    solution = np.zeros((k, targets.shape[1]))
     if rank == k:
-        solution[order] = lapack.dtrtrs(factor, right)[0]
+        solution[order] = lapack.dtrtrs(columns[:k], targets[:k])[0]
     elif rank:  # of the solutions the one of least norm in the user's units
         size = unit[order, None] / unit.max()
-        basis, triangle = np.linalg.qr(factor.T * size)
-        solution[order] = size * (basis @ lapack.dtrtrs(triangle, right, trans=1)[0])
+        basis, triangle = np.linalg.qr(columns[:rank].T * size)
+        solution[order] = size * (basis @ lapack.dtrtrs(triangle, targets[:rank], trans=1)[0])
     return solution, rank

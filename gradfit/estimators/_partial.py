@@ -36,9 +36,7 @@ class Chunks:
     def add(self, rows) -> Triangle:
         """Take in rows, and return the triangle of all so far."""
         empty = Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
-        self.past, self.recent = self.past or empty, self.recent or empty
-        for block in rows.dense_blocks():
-            self.recent = self.recent.plus(*block[:3])
+        self.past, self.recent = self.past or empty, (self.recent or empty).plus_all(rows)
         everything = self.past.merged(self.recent)
         if self.recent.n_updates >= self.past.n_updates:
             self.past, self.recent = everything, empty
@@ -85,13 +83,16 @@ class PartialFit(LinearModel):
             objective = self._objective(rows)
             has_sums = chunks is not None and chunks.past is not None
             solver = self._solver_of_chunks(objective, goes_on=is_fitted and not has_sums)
+            settings = self._settings_of(rows, solver)
             if chunks is None:
                 self._check_targets(rows, is_fitted)
                 scaled = objective.standardized() if self.standardize else objective
-                chunks = Chunks(scaled.rows.scaling, self._settings_of(rows, solver))
-            self._check_same(chunks, self._settings_of(rows, solver))
-            descends = solver.handles_streams
-            results = (self._descend if descends else self._add_exactly)(chunks, objective, solver)
+                chunks = Chunks(scaled.rows.scaling, settings)
+            self._check_same(chunks, settings)
+            if solver.handles_streams:
+                results = self._descend(chunks, objective, solver)
+            else:
+                results = self._add_exactly(chunks, objective)
         for result in results:
             result.n_passes = 1.0
         self._chunks = chunks
@@ -112,18 +113,17 @@ class PartialFit(LinearModel):
         return found if found.batch_size is not None else found.set_params(batch_size=_BATCH_SIZE)
 
     def _settings_of(self, rows, solver) -> dict:
-        loss = {"loss": str(self.loss)} if hasattr(self, "loss") else {}
         return {
             "the number of targets": rows.n_targets or 1, "fit_intercept": bool(self.fit_intercept),
-            "solver": solver.identity(),
-        } | loss  # fmt: skip
+            "solver": solver.identity(), "loss": str(getattr(self, "loss", None)),
+        }  # fmt: skip
 
     def _check_targets(self, rows, is_fitted):
-        now = self._n_outputs() * (rows.n_targets or 1)
-        if is_fitted and len(np.atleast_2d(self.coef_)) != now:
+        now, before = self._n_outputs() * (rows.n_targets or 1), len(np.atleast_2d(self.coef_)) if is_fitted else 0
+        if before not in (0, now):
             raise ValueError(
-                f"partial_fit: y has {now} targets, but the model was fitted to {len(np.atleast_2d(self.coef_))}. Keep "
-                "their number, or call fit, which starts anew."
+                f"partial_fit: y has {now} targets, but the model was fitted to {before}. Keep their number, or call "
+                "fit, which starts anew."
             )
 
     def _check_same(self, chunks, settings):
@@ -134,15 +134,13 @@ class PartialFit(LinearModel):
                     "call fit, which starts anew."
                 )
 
-    def _add_exactly(self, chunks, objective, solver):
+    def _add_exactly(self, chunks, objective):
         triangle = chunks.add(objective.rows)
         objective = self._objective(objective.rows.standardized(chunks.scaling), triangle.total_weight)
         return solve_sums(objective, triangle, self._options(objective))
 
     def _descend(self, chunks, objective, solver):
-        start = None
-        if hasattr(self, "coef_"):
-            start = self._start(objective, self.coef_, self.intercept_)
+        start = self._start(objective, self.coef_, self.intercept_) if hasattr(self, "coef_") else None
         options = self._options(
             objective, max_iter=1, tol=0.0, start=start, scaling=chunks.scaling,
             optimizer_states=chunks.optimizer_states,

@@ -7,7 +7,7 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.validation import check_is_fitted
 
-from gradfit.data._polynomials import Chebyshev, Monomials
+from gradfit.data._polynomials import Chebyshev
 from gradfit.estimators._linear import LinearRegressor
 
 
@@ -96,19 +96,19 @@ verbose, record_path
         self._features = features.fit(X[:1])
         self.powers_ = features.powers_
         plain = self.alpha > 0 or not self.fit_intercept or not self.standardize or issparse(X)
-        self._basis = Monomials(features) if plain else Chebyshev.on_range_of(X, self.powers_)
+        self._basis = None if plain else Chebyshev.on_range_of(X, self.powers_)
 
     def _columns(self, X):
-        return self._basis.columns(X)
+        return self._features.transform(X) if self._basis is None else self._basis.columns(X)
 
     def _to_reported(self, coef, intercept):
-        return self._basis.to_monomials(coef, intercept)
+        return (coef, intercept) if self._basis is None else self._basis.to_monomials(coef, intercept)
 
     def _from_reported(self, coef, intercept):
-        return self._basis.from_monomials(coef, intercept)
+        return (coef, intercept) if self._basis is None else self._basis.from_monomials(coef, intercept)
 
     def _path_to_reported(self, coef, intercept):
-        mapped = [self._basis.to_monomials(*row) for row in zip(coef, intercept, strict=True)]
+        mapped = [self._to_reported(*row) for row in zip(coef, intercept, strict=True)]
         return tuple(np.stack(part) for part in zip(*mapped, strict=True))
 
     def _set_coefficients(self, coef, intercept):

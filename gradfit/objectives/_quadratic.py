@@ -26,7 +26,8 @@ class QuadraticObjective(Objective):
         self.linear, p = linear, triangle.n_features
         rows, self.mean = triangle.centred(linear.fit_intercept)
         share = np.sqrt(linear.slope_curvature / triangle.total_weight)
-        self._scale, self._target = triangle.scale(linear.fit_intercept), p + target
+        size, varies = triangle.spread(linear.fit_intercept)
+        self._scale, self._target = np.where(varies, size / np.sqrt(triangle.total_weight), 1.0), p + target
         self._root = share * rows[:, :p] / self._scale
         side = share * rows[:, self._target]
         self._unit = float(np.exp2(np.round(np.log2(np.abs(side).max(initial=0.0) or 1.0))))

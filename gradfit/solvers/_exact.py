@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradfit.data._sums import Factored, less, sum_products, tall
+from gradfit.data._sums import less, sum_products
 from gradfit.data._triangle import LeastSquares, Triangle
 from gradfit.solvers._refinement import refine
 from gradfit.solvers._result import SolveResult, rank_facts
@@ -46,45 +46,43 @@ class Exact(Solver):
 
     step = init
 
-    def solve(self, objective) -> tuple[np.ndarray, np.ndarray, SolveResult]:
-        """Return coefficients (t, p) and intercepts (t,) of all targets in the user's units, and how it went."""
-        rows, failures = objective.rows, 0
-        for dtype in () if _are_few(rows) else dict.fromkeys((rows.dtype, np.dtype(np.float64))):
-            found = _solve_by_sums(objective, dtype)
-            if found is not None:
-                break
-            failures += 1
-        else:
-            found = _solve_by_rows(objective)
-        found[2].n_passes += failures
-        return found
+    def solve(self, objective) -> SolveResult:
+        """Return the coefficients of all targets in the user's units, and how it went."""
+        rows, failures, result = objective.rows, 0, None
+        if _are_few(rows):
+            return solve_triangle(objective, Triangle.of(rows), refined=True)
+        for dtype in dict.fromkeys((rows.dtype, np.dtype(np.float64))):
+            result = result or _solve_by_sums(objective, dtype)
+            failures += result is None
+        result = result or solve_triangle(objective, Triangle.of(rows))
+        result.n_passes += failures
+        return result
 
 
-def mark_deficient(objective, result: SolveResult) -> SolveResult:
+def mark_deficient(objective, result: SolveResult, triangle: Triangle | None = None) -> SolveResult:
     """Say of a converged fit without a penalty that its columns are dependent, where they are.
 
-    A look at some rows clears most fits; only where these are singular is the rank of all rows determined.
+    Without a triangle, a look at some rows clears most fits; only where these are singular are all rows factored.
     """
-    rows = objective.rows
-    penalized = objective.l1 is not None or objective.l2 is not None
-    if penalized or not result.converged or rows.comes_in_batches or not 0 < rows.n_features <= _MAX_SUMMARY:
+    if objective.l1 is not None or objective.l2 is not None or not result.converged:
         return result
+    if triangle is None:
+        rows = objective.rows
+        if rows.comes_in_batches or not 0 < rows.n_features <= _MAX_SUMMARY or _is_regular(rows):
+            return result
+        triangle = Triangle.of(rows)
+    found = triangle.solve(objective.fit_intercept, np.zeros(triangle.n_features))
+    if found.rank < found.varying:
+        result.status = "rank_deficient"
+        result.facts |= rank_facts(found.rank, found.varying, triangle.n_rows)
+    return result
+
+
+def _is_regular(rows) -> bool:
     some = rows.take(np.arange(0, rows.n_rows, -(-rows.n_rows // max(_LOOK_ROWS, 5 * rows.n_features))))
     x = np.concatenate([some.scaling.apply(block.x) for block in some.dense_blocks()]).astype(np.float64)
     values = np.linalg.eigvalsh(x.T @ x)
-    if values[0] > _SINGULAR * values[-1]:
-        return result
-    return mark_rank(objective, _triangle_of(rows), result)
-
-
-def mark_rank(objective, triangle, result: SolveResult) -> SolveResult:
-    """Say of a converged fit without a penalty that the columns of a triangle are dependent, where they are."""
-    if objective.l1 is None and objective.l2 is None and result.converged:
-        found = triangle.solve(objective.fit_intercept, np.zeros(triangle.n_features))
-        if found.rank < found.varying:
-            result.status = "rank_deficient"
-            result.facts |= rank_facts(found.rank, found.varying, triangle.n_rows)
-    return result
+    return bool(values[0] > _SINGULAR * values[-1])
 
 
 def summarize(objective) -> Triangle | None:
@@ -95,47 +93,29 @@ def summarize(objective) -> Triangle | None:
     rows, p = objective.rows, objective.rows.n_features
     if not 0 < p <= _MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
         return None
-    if _are_few(rows):
-        return _triangle_of(rows)
-    sums, trusted = sum_products(rows, rows.dtype, objective.fit_intercept), _TRUSTED[rows.dtype.name]
-    if np.isinf(sums.cost):
-        return _triangle_of(rows)
-    factored = Factored.of(sums.gram)
-    return sums.as_triangle(rows, factored) if max(factored.condition, sums.cost) <= trusted else None
+    if not _are_few(rows):
+        sums = sum_products(rows, rows.dtype, objective.fit_intercept)
+        factor, condition = sums.factored()
+        if np.isfinite(sums.cost):
+            return sums.as_triangle(rows, factor) if condition <= _TRUSTED[rows.dtype.name] else None
+    return Triangle.of(rows)
 
 
-def _triangle_of(rows) -> Triangle:
-    triangle = Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype)
-    for block in rows.dense_blocks(tall(rows.n_features)):
-        triangle = triangle.plus(*block[:3])
-    return triangle
-
-
-def _solve_by_sums(objective, dtype):
+def _solve_by_sums(objective, dtype) -> SolveResult | None:
     """Solve the normal equations, or return None where their condition leaves too few digits."""
-    rows, p = objective.rows, objective.rows.n_features
-    fit_intercept, (curvature, ridge) = objective.fit_intercept, _quadratic(objective)
-    sums = sum_products(rows, dtype, fit_intercept)
-    if not sums.cost <= _CORRECTABLE[dtype.name]:
-        return None
-    matrix = sums.gram
-    matrix[np.diag_indices(p)] += ridge
-    factored = Factored.of(matrix)
-    condition = max(factored.condition, sums.cost)
+    p, fit_intercept, (curvature, ridge) = objective.rows.n_features, objective.fit_intercept, _quadratic(objective)
+    sums = sum_products(objective.rows, dtype, fit_intercept)
+    sums.gram[np.diag_indices(p)] += ridge
+    factor, condition = sums.factored()
     if not condition <= _CORRECTABLE[dtype.name]:
         return None
-    coef, level, n_passes = factored.solve(sums.right).T, sums.mean[p:], 1
-    if condition <= _TRUSTED[dtype.name]:
-        gradient = np.column_stack([coef @ matrix - sums.right.T, 0.0 * level])
-        value = np.maximum(0.5 * (sums.squares + np.sum(coef * (gradient[:, :p] - sums.right.T), axis=1)), 0.0)
-    else:
-        found = _corrected(objective, coef, sums.mean, factored, ridge)
-        if found is None:
-            return None
-        coef, level, gradient, value, n_passes = found
-    intercept = (level - coef @ sums.mean[:p]) * fit_intercept
-    gradient[:, :p] += gradient[:, p:] * (sums.mean[:p] - rows.scaling.shift)
-    return coef, intercept, _result(objective, curvature * gradient, curvature * value, n_passes=n_passes)
+    coef = factor.solve(sums.right).T
+    gradient = coef @ sums.gram - sums.right.T
+    value = np.maximum(0.5 * (sums.squares + np.sum(coef * (gradient - sums.right.T), axis=1)), 0.0)
+    intercept = sums.mean[p:] - coef @ sums.mean[:p]
+    found = LeastSquares(coef, intercept, sums.mean, np.pad(gradient, ((0, 0), (0, 1))), value, p, p, factor)
+    right = found if condition <= _TRUSTED[dtype.name] else _corrected(objective, found, ridge)
+    return None if right is None else _result(objective, right, curvature)
 
 
 def _quadratic(objective):
@@ -145,17 +125,18 @@ def _quadratic(objective):
     return curvature, ridge * scale * scale / curvature
 
 
-def _corrected(objective, coef, mean, factored, ridge):
-    """Correct a solution by gradients over the rows; return all of it with passes, or None if that diverges."""
-    p, eps, fit_intercept = objective.rows.n_features, np.finfo(objective.rows.dtype).eps, objective.fit_intercept
-    level, unit, last, done = mean[p:], factored.scale, 1.0, False
+def _corrected(objective, found: LeastSquares, ridge) -> LeastSquares | None:
+    """Correct a solution by gradients over the rows, or return None if that diverges."""
+    p, eps, unit = objective.rows.n_features, np.finfo(objective.rows.dtype).eps, found.factor.unit
+    coef, mean, level, last, done = found.coef, found.mean[:p], found.mean[p:], 1.0, False
     for n_passes in range(2, _MOST_CORRECTIONS + 2):
-        gradient, value = _gradient_over_rows(objective.rows, coef, level, mean[:p], ridge)
-        step = factored.solve(gradient[:, :p].T).T
+        gradient, value = _gradient_over_rows(objective.rows, coef, level, mean, ridge)
+        step = found.factor.solve(gradient[:, :p].T).T
         size = np.abs(step * unit).max() / max(np.abs(coef * unit).max(), np.finfo(np.float64).tiny)
         if done or not eps < size < 0.5 * last:
-            return (coef, level, gradient, value, n_passes) if size <= np.sqrt(eps) else None
-        coef, level = coef - step, level - gradient[:, p] * fit_intercept
+            found = found._replace(coef=coef, intercept=level - coef @ mean, gradient=gradient, value=value)
+            return found._replace(n_passes=n_passes) if size <= np.sqrt(eps) else None
+        coef, level = coef - step, level - gradient[:, p] * objective.fit_intercept
         done, last = size * (size / last) < eps, size  # the next step would be rounding
     return None
 
@@ -173,40 +154,35 @@ def _gradient_over_rows(rows, coef, level, mean, ridge):
     return gradient, value
 
 
-def _solve_by_rows(objective):
-    """Factor the rows, and correct the solution of a small problem until every digit is right."""
-    rows, triangle = objective.rows, _triangle_of(objective.rows)
-    found, result = solve_triangle(objective, triangle)
-    if not _are_few(rows) or found.triangle is None:
-        return found.coef, found.intercept, result
-    parts = zip(*(block[:3] for block in rows.dense_blocks()), strict=True)
-    x, y, weight = (np.concatenate(part).astype(np.float64) for part in parts)
-    ridge, shift = _quadratic(objective)[1] * rows.total_weight, triangle.shift * objective.fit_intercept
-    return *refine(x, y.reshape(len(x), -1), weight, ridge, shift, objective.fit_intercept, found), result
+def solve_triangle(objective, triangle: Triangle, refined: bool = False) -> SolveResult:
+    """Return the solution of all rows in a triangle, whichever the rows of the objective.
 
-
-def solve_triangle(objective, triangle: Triangle) -> tuple[LeastSquares, SolveResult]:
-    """Return the solution of all rows in a triangle, whichever the rows of the objective, and how it went."""
-    curvature, ridge = _quadratic(objective)
-    found = triangle.solve(objective.fit_intercept, ridge * triangle.total_weight)
-    factor = curvature / triangle.total_weight if triangle.total_weight else 0.0
-    gradient = np.column_stack([factor * found.gradient, np.zeros(len(found.value))])
-    return found, _result(objective, gradient, factor * found.value, rank=found.rank, varying=found.varying)
+    If `refined`, they are the same, and few: the solution is corrected until every digit is right.
+    """
+    (curvature, ridge), total = _quadratic(objective), triangle.total_weight
+    ridge = ridge * total
+    found = triangle.solve(objective.fit_intercept, ridge)
+    if refined and found.factor is not None:
+        parts = zip(*(block[:3] for block in objective.rows.dense_blocks()), strict=True)
+        x, y, weight = (np.concatenate(part).astype(np.float64) for part in parts)
+        found = refine(x, y.reshape(len(x), -1), weight, ridge, objective.fit_intercept, found)
+    return _result(objective, found, curvature / total if total else 0.0)
 
 
 def _are_few(rows) -> bool:
     return rows.n_rows * (rows.n_features + 1) * (rows.n_targets or 1) <= _FEW
 
 
-def _result(objective, gradient, value, rank=0, varying=0, n_passes=1) -> SolveResult:
-    """Return how it went; the gradient, (t, p + 1), is with respect to coefficients about the means, and levels."""
-    status = "nonfinite" if np.isnan(value).any() else "rank_deficient" if rank < varying else "converged"
-    gradient = gradient / np.append(objective.rows.scaling.scale, 1.0)
-    gradient = gradient[:, : objective.rows.n_features + objective.fit_intercept]
-    facts = {
-        "error": float(np.abs(gradient).max(initial=0.0)), "tol": 0.0, "bound": ", solved without iterations",
-    } | rank_facts(rank, varying, objective.rows.n_rows)  # fmt: skip
+def _result(objective, found: LeastSquares, share: float) -> SolveResult:
+    """Return how it went; the loss is `share` times what has been minimized."""
+    p, n_columns = objective.rows.n_features, objective.rows.n_features + objective.fit_intercept
+    gradient, value = share * found.gradient, share * found.value
+    status = "nonfinite" if np.isnan(value).any() else "rank_deficient" if found.rank < found.varying else "converged"
+    error = np.abs(gradient / np.append(objective.rows.scaling.scale, 1.0)).max(initial=0.0)
+    gradient[:, :p] += gradient[:, p:] * found.mean[:p]
+    facts = {"error": float(error), "tol": 0.0, "bound": ", solved without iterations"}
     return SolveResult(
-        np.empty(0), status, gradient=gradient, n_iter=1, n_updates=1, n_passes=n_passes,
-        loss_curve=[float(value.mean())], facts=facts,
+        np.empty(0), status, n_iter=1, n_updates=1, n_passes=found.n_passes, loss_curve=[float(value.mean())],
+        facts=facts | rank_facts(found.rank, found.varying, objective.rows.n_rows), coef=found.coef,
+        intercept=found.intercept, user_gradient=gradient[:, :n_columns],
     )  # fmt: skip

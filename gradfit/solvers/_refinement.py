@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.linalg import lapack
 
 from gradfit.data._error_free import sum_of, two_product, two_sum
 from gradfit.data._triangle import LeastSquares
@@ -14,8 +13,8 @@ _MOST_STEPS = 12  # each gains the digits that the condition number leaves of 16
 _NEGLIGIBLE = np.finfo(np.float64).eps / 1000
 
 
-def refine(x, y, weight, ridge, shift, fit_intercept: bool, found: LeastSquares):
-    """Return coefficients (t, p) and intercepts (t,) that are right to the last digit, from a solution close to them.
+def refine(x, y, weight, ridge, fit_intercept: bool, found: LeastSquares) -> LeastSquares:
+    """Return a solution that is right to the last digit, from one of full rank that is close to it.
 
     The gradients of ``sum w (y - c - x b)^2 / 2 + sum ridge b^2 / 2`` are summed in twice the precision, for columns
     divided by powers of two; the triangular factor that turns them into steps only has to be close.
@@ -24,30 +23,28 @@ def refine(x, y, weight, ridge, shift, fit_intercept: bool, found: LeastSquares)
     ----------
     x, y, weight : float64 arrays of shape (n, p), (n, t) and (n,)
     ridge : ndarray of shape (p,)
-    shift : ndarray of shape (p + t,)
-        The means of x and y, about; zeros for a fit without intercept.
     found : LeastSquares
-        Of full rank.
 
     References
     ----------
     Björck: Iterative refinement of linear least squares solutions I, BIT 7 (1967).
     Higham: Accuracy and Stability of Numerical Algorithms (2002), chapters 12 and 20.
     """
-    p, k, used = x.shape[1], len(found.used), found.used
-    size = k + fit_intercept  # the intercept comes last, as the coefficient of a column of ones
-    targets = two_sum(y, -shift[p:])
-    power, top = np.frexp(found.unit)[1], np.frexp(np.abs(targets[0]).max(axis=0, initial=0.0))[1]
-    columns, targets = _columns(x[:, used], shift[used], power, fit_intercept), _scaled(targets, top)
-    pull, factor, (theta, low) = np.zeros((size, 1)), np.zeros((size, size)), np.zeros((2, size, len(top)))
+    (p, k), used, total = (x.shape[1], len(found.used)), found.used, weight.sum()
+    targets, power = two_sum(y, -found.mean[p:]), np.frexp(found.factor.unit)[1]
+    top = np.frexp(np.abs(targets[0]).max(axis=0, initial=0.0))[1]
+    targets = np.ldexp(targets, -top)
+    columns = np.zeros((2, k + fit_intercept, len(x)))  # the intercept comes last, as the coefficient of ones
+    columns[:, :k] = np.ldexp(two_sum(x[:, used], -found.mean[used]), -power).swapaxes(1, 2)
+    columns[0, k:] = 1.0
+    factor = found.factor._replace(unit=np.ldexp(found.factor.unit, -power))
+    pull, theta = np.zeros((k + fit_intercept, 1)), np.zeros((k + fit_intercept, len(top)))
     pull[:k, 0] = np.ldexp(ridge[used], -2 * power)
-    factor[k:, k:] = np.sqrt(weight.sum())
-    factor[:k, :k] = found.triangle * np.ldexp(found.unit, -power)
     theta[:k] = np.ldexp(found.coef[:, used].T, power[:, None] - top)
-    last = 1.0
+    low, last = np.zeros_like(theta), 1.0
     for _ in range(_MOST_STEPS):
         gradient = _gradient(columns, targets, weight[:, None], pull, theta, low)
-        step = lapack.dtrtrs(factor, lapack.dtrtrs(factor, gradient, trans=1)[0])[0]
+        step = np.vstack([factor.solve(gradient[:k]), gradient[k:] / total])
         change = np.abs(step).max() / max(np.abs(theta).max(), np.finfo(np.float64).tiny)
         if not 0.0 < change < 0.5 * last:
             break
@@ -56,7 +53,12 @@ def refine(x, y, weight, ridge, shift, fit_intercept: bool, found: LeastSquares)
         if change * (change / last) < _NEGLIGIBLE:  # what the next step would be
             break
         last = change
-    return _in_users_units(theta, low, power, top, shift, fit_intercept, found)
+    coef, mean = np.zeros_like(found.coef), np.ldexp(found.mean[used], -power)[:, None]
+    coef[:, used] = np.ldexp(theta[:k], top - power[:, None]).T
+    product, error = two_product(mean, theta[:k])  # the intercept is rounded once
+    level = [np.ldexp(found.mean[p:], -top), *theta[k:], *low[k:]]
+    terms = np.vstack([*level, -product, -error, -mean * low[:k]])
+    return found._replace(coef=coef, intercept=np.ldexp([math.fsum(column) for column in terms.T.tolist()], top))
 
 
 def _gradient(columns, targets, weight, ridge, theta, low):
@@ -67,33 +69,8 @@ def _gradient(columns, targets, weight, ridge, theta, low):
     residual, missing = sum_of(np.concatenate([product, -targets[0][None]]))
     residual, missing = two_sum(residual, missing + (error.sum(axis=0) - targets[1]))
     slope, error = two_product(weight, residual)
-    error += weight * missing
-    product, missing = two_product(high, slope)
-    missing += rest * slope + high * error
-    gradient, error = sum_of(product.swapaxes(0, 1))
-    pull, extra = two_product(ridge, theta)
-    gradient, rounding = two_sum(gradient, pull)
-    return gradient + (rounding + error + missing.sum(axis=1) + extra + ridge * low)
-
-
-def _columns(x, shift, power, fit_intercept):
-    """Return ``(x - shift) / 2**power`` as a pair of arrays (k, n), with a column of ones for an intercept."""
-    high, low = _scaled(two_sum(x, -shift), power)
-    ones = np.ones((int(fit_intercept), len(x)))
-    return np.concatenate([high.T, ones]), np.concatenate([low.T, 0.0 * ones])
-
-
-def _scaled(pair, power):
-    return tuple(np.ldexp(part, -power) for part in pair)
-
-
-def _in_users_units(theta, low, power, top, shift, fit_intercept, found):
-    """Return coefficients and intercepts; the latter are ``mean of y - mean of x times b``, rounded once."""
-    k, p, coef = len(power), found.coef.shape[1], np.zeros_like(found.coef)
-    coef[:, found.used] = np.ldexp(theta[:k], top - power[:, None]).T
-    if not fit_intercept:
-        return coef, np.zeros(len(coef))
-    mean = np.ldexp(shift[found.used], -power)[:, None]
-    product, error = two_product(mean, theta[:k])
-    terms = np.vstack([np.ldexp(shift[p:], -top), theta[k:], low[k:], -product, -error, -mean * low[:k]])
-    return coef, np.ldexp([math.fsum(column) for column in terms.T.tolist()], top)
+    product, more = two_product(high, slope)
+    more += rest * slope + high * (error + weight * missing)
+    pull, error = two_product(ridge, theta)
+    gradient, missing = sum_of(np.concatenate([product.swapaxes(0, 1), pull[None]]))
+    return gradient + (missing + more.sum(axis=1) + error + ridge * low)

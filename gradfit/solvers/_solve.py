@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from gradfit.objectives._quadratic import QuadraticObjective
 from gradfit.solvers._early_stopping import EarlyStopping
-from gradfit.solvers._exact import mark_deficient, mark_rank, solve_triangle, summarize
+from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._loop import minimize
 from gradfit.solvers._newton import Newton
@@ -78,10 +78,7 @@ def _solve_by_sums(solver, objective, options):
     """Return the results of least squares by one pass over the rows, or None where sums cannot stand in for rows."""
     scaled = objective.standardized(sampled=True) if options.standardize else objective
     if solver.is_direct:
-        coef, intercept, result = solver.solve(scaled)
-        result.coef, result.intercept = coef, intercept
-        result.user_gradient = scaled.rows.scaling.gradient_to_user(result.gradient, scaled.fit_intercept)
-        return [result]
+        return [solver.solve(scaled)]
     triangle = summarize(scaled)
     if triangle is None:
         return None
@@ -91,12 +88,9 @@ def _solve_by_sums(solver, objective, options):
 def solve_sums(objective, triangle, options) -> list[SolveResult]:
     """Minimize a quadratic loss over the rows that a triangle stands for, whichever rows the objective has."""
     solver = get_solver(options.solver, objective)
-    if not solver.is_direct:
-        return _iterate_on_sums(solver, objective, triangle, options)
-    found, result = solve_triangle(objective, triangle)
-    result.coef, result.intercept = found.coef, found.intercept
-    result.user_gradient = objective.rows.scaling.gradient_to_user(result.gradient, objective.fit_intercept)
-    return [result]
+    if solver.is_direct:
+        return [solve_triangle(objective, triangle)]
+    return _iterate_on_sums(solver, objective, triangle, options)
 
 
 def _iterate_on_sums(solver, objective, triangle, options):
@@ -115,7 +109,7 @@ def _iterate_on_sums(solver, objective, triangle, options):
             result.n_passes = 1.0
             if over:
                 result.status = "interrupted"
-            mark_rank(target, triangle, result)
+            mark_deficient(target, result, triangle)
             results.append(_in_users_units(target, result))
     return results
 
