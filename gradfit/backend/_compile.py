@@ -7,7 +7,6 @@ from functools import lru_cache
 
 from gradfit.backend._tensorflow import tf
 
-_CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "Enter", "Switch"})
 _SERIAL = "SINGLE_THREADED_EXECUTOR"
 
 
@@ -62,10 +61,3 @@ def compiled(function, specs, serial: bool = False, xla: bool = False) -> Progra
 def spec_of(dtype, *shape):
     """Return the TensorSpec of arrays of a type and shape, None standing for any size."""
     return tf.TensorSpec(shape, dtype)
-
-
-def has_control_flow(concrete) -> bool:
-    """Return whether a traced function branches or loops: on one thread such a program deadlocks or fails."""
-    graphs = [concrete.graph.as_graph_def()]
-    nodes = [*graphs[0].node, *(node for f in graphs[0].library.function for node in f.node_def)]
-    return any(node.op in _CONTROL_FLOW for node in nodes)

@@ -200,7 +200,7 @@ class EquationSystem(BaseEstimator):
 
     def _function(self, names, parameters, start, rows):
         if not callable(self.equations):
-            return WrittenEquations(tuple(parse_equation(text) for text in self.equations), names, parameters)
+            return WrittenEquations(tuple(parse_equation(text) for text in self.equations), names + parameters)
         example = [np.atleast_2d(start)[0], *([] if rows is None else [rows[0]])]
         return called_equations(self.equations, f"equations={self.equations!r}", *example)
 

@@ -8,7 +8,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradfit import losses
-from gradfit.backend import _tape
 from gradfit.backend._devices import on_device
 from gradfit.inspection._summary import report
 from gradfit.inspection._uncertainty import correlations, uncertainty_of
@@ -127,8 +126,6 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weight.any():
             raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
-        if loss.needs_probe:
-            _tape.probe(loss, "float64")
         loss.check_target(y)
         if callable(self.model):
             names = names_in_signature(self.model, self.p0)

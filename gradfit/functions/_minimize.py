@@ -134,7 +134,7 @@ def _keeps_falling(objective, start, result) -> bool:
 def _compose(fun, start, limits) -> FunctionObjective:
     """Return the objective, after one evaluation that shows whether the function can be minimized."""
     function = traced_at("minimize", fun, start, is_scalar=True)
-    function.connected(function.tried(_tape.value_and_gradient, start)[1])
+    function.differentiated(_tape.value_and_gradient, start)
     return FunctionObjective(function, start.shape, start.dtype.name, *limits)
 
 

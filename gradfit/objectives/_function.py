@@ -85,7 +85,7 @@ class FunctionObjective(Objective):
         if order not in self._calls:
             sums = FunctionSums(self.function, self.shape, self.dtype_name, order)
             vector = (spec_of(np.dtype(np.float64), self.size),)
-            self._calls[order] = _Eagerly(sums) if self.function.concrete is None else compiled(sums, vector)
+            self._calls[order] = _Eagerly(sums) if not self.function.is_traced else compiled(sums, vector)
         return self._calls[order]
 
     def noise(self, value):
@@ -94,7 +94,7 @@ class FunctionObjective(Objective):
 
     def in_graph(self):
         """Return the function for compiled loops, or None where it cannot be traced."""
-        if self.function.concrete is None:
+        if not self.function.is_traced:
             return None
         sums = FunctionSums(self.function, self.shape, self.dtype_name, "gradient")
         return InGraph(sums, (), np.zeros(0))
