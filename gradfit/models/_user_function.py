@@ -12,7 +12,7 @@ from gradfit.backend._replay import Replay
 from gradfit.backend._tensorflow import tf
 
 _OPAQUE = {"StopGradient", "PyFunc", "PyFuncStateless", "EagerPyFunc"}
-_CONTROL_FLOW = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "Enter", "Switch"}
+_BRANCHES = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "Enter", "Switch"}
 _LEAVES_TENSORFLOW = "numpy|non-tensor|not '?SymbolicTensor"  # in what TensorFlow and Python then say
 _NOISE_ULPS = 64
 
@@ -33,16 +33,17 @@ class UserFunction:
         self.what, self._is_scalar = what, is_scalar
         self._concrete = concrete = self._trace(function, specs, may_branch)
         self.is_traced, self._operations, self._key = concrete is not None, set(), (id(self),)
-        if concrete is None:
-            self._call = lambda *arguments: self._as_tensor(function(*arguments))
-        else:
-            self._call = Replay.of(concrete) or concrete
+        if concrete is not None:
             graph = concrete.graph.as_graph_def()
             nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
             self._operations = {node.op for node in nodes}
             written = graph.SerializeToString(deterministic=True)
             self._key = hashlib.sha256(written).hexdigest(), *map(id, concrete.captured_inputs)
-        self.loops = bool(self._operations & _CONTROL_FLOW)
+        if concrete is None or "EagerPyFunc" in self._operations:  # each call of Python needs an operation of its own
+            self._call = lambda *arguments: self._as_tensor(function(*arguments))
+        else:
+            self._call = Replay.of(concrete) or concrete
+        self.loops = bool(self._operations & _BRANCHES)
 
     def __call__(self, *arguments):
         """Return the result as a tensor."""
