@@ -48,13 +48,8 @@ class Program:
         return tf.nest.pack_sequence_as(self._concrete.structured_outputs, outputs)
 
 
-@lru_cache(maxsize=128)
-def compiled(function, specs, serial: bool = False, xla: bool = False) -> Program:
-    """Return the program of a function for tensors of these specs; equal functions share one.
-
-    Functions that users wrote have to be compared by what was traced of them: see `models._user_function`.
-    """
-    return Program(function, specs, serial, xla)
+# Equal functions share a program; those that users wrote are compared by what was traced: `models._user_function`.
+compiled = lru_cache(maxsize=128)(Program)
 
 
 @lru_cache(maxsize=1024)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from gradfit.backend._tensorflow import tf
 
-FEW_ROWS = 8
+_FEW_ROWS = 8
 
 
 def slope(loss, y, raw, weight=None):
     """Return each row's loss and its derivative with respect to `raw`, times its weight."""
-    with tf.GradientTape() as tape:
-        tape.watch(raw)
-        rows = loss(y, raw)
-    return rows, tape.gradient(rows, raw, output_gradients=weight)
+    return value_and_gradient(lambda raw: loss(y, raw), raw, weight)
 
 
 def curvature(loss, y, raw, weight=None):
@@ -52,7 +49,7 @@ def member_jacobians(function, theta):
 
 def _rows_of(tape, target, source, count):
     """Return ``d target / d source`` per member; few rows are cheaper to trace one by one."""
-    if count > FEW_ROWS:
+    if count > _FEW_ROWS:
         return tape.batch_jacobian(target, source, unconnected_gradients="zero")
     seeds = [tf.one_hot(tf.fill(tf.shape(target)[:1], k), count, dtype=target.dtype) for k in range(count)]
     rows = [tape.gradient(target, source, output_gradients=s, unconnected_gradients="zero") for s in seeds]
@@ -69,12 +66,12 @@ def derivative(fun, x, order: int):
     return tape.gradient(below, x, unconnected_gradients="none" if order == 1 else "zero")
 
 
-def value_and_gradient(fun, x):
-    """Return a scalar function's value and its gradient, structured as x; None where unconnected."""
+def value_and_gradient(fun, x, weight=None):
+    """Return a function's value and the gradient, structured as x, of its (weighted) sum; None where unconnected."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = fun(x)
-    return value, tf.nest.map_structure(_dense, tape.gradient(value, x))
+    return value, tf.nest.map_structure(_dense, tape.gradient(value, x, output_gradients=weight))
 
 
 def jacobian(fun, x, loops: bool = False):
@@ -102,7 +99,7 @@ def value_gradient_and_hessian(fun, x, loops: bool = False):
 def _rows(tape, target, source, loops):
     """Return ``d target / d source``, None where unconnected; few rows are cheaper one by one."""
     size = target.shape.num_elements()
-    if not 0 < (size or 0) <= FEW_ROWS:
+    if not 0 < (size or 0) <= _FEW_ROWS:
         return tape.jacobian(target, source, experimental_use_pfor=not loops)
     seeds = [tf.reshape(tf.one_hot(k, size, dtype=target.dtype), target.shape) for k in range(size)]
     rows = [_dense(tape.gradient(target, source, output_gradients=seed)) for seed in seeds]

@@ -14,7 +14,7 @@ from gradfit.inspection._uncertainty import correlations, uncertainty_of
 from gradfit.losses._kind import LossKind
 from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
-from gradfit.models._written import WrittenModel, called_model
+from gradfit.models._written import Written, called_model
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
 from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
@@ -223,7 +223,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _function(self, X, names, start):
         if not callable(self.model):
-            return WrittenModel(parse(self.model), self._column_names(X), names)
+            return Written((parse(self.model),), names + self._column_names(X))
         first = np.ones(len(names)) if start is None else np.atleast_2d(start)[0]
         return called_model(self.model, X, names, first)
 

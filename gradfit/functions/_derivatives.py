@@ -61,7 +61,7 @@ def derivative(fun, x, order=1):
 def _require_elementwise(function, x, slope):
     """Raise ValueError where an entry of the result depends on other entries of x: its derivative is no number."""
     weight = np.linspace(1.0, 2.0, slope.size, dtype=slope.dtype).reshape(slope.shape)
-    weighted = _tape.derivative(lambda x: weight * function(x), x, 1).numpy()
+    weighted = _tape.value_and_gradient(function, x, weight)[1].numpy()
     size = np.abs(slope[np.isfinite(slope)]).max(initial=0.0)
     if not np.allclose(weighted, weight * slope, rtol=1e-3, atol=1e-6 * size, equal_nan=True):
         raise ValueError(f"{function.what} mixes the entries of x; it must work element by element. Use jacobian.")
@@ -191,9 +191,8 @@ def check_gradient(fun, x, *, rtol=1e-6) -> GradientCheck:
     check_settings("check_gradient", {"rtol": rtol}, rtol=POSITIVE)
     x = tf.cast(as_tensor("check_gradient", x), tf.float64)
     function = traced_at("check_gradient", fun, x)
-    value, analytic = function.differentiated(partial(_tape.jacobian, loops=function.loops), x)
-    analytic = analytic.numpy()
-    numeric, uncertain = _differences(lambda at: function(tf.constant(at)).numpy(), np.array(x), value.shape.rank)
+    analytic = function.differentiated(partial(_tape.jacobian, loops=function.loops), x)[1].numpy()
+    numeric, uncertain = _differences(lambda at: function(tf.constant(at)).numpy(), np.array(x))
     size = np.maximum(np.abs(analytic), np.abs(numeric)) + uncertain / rtol
     errors = np.abs(analytic - numeric) / np.where(size > 0, size, 1.0)
     errors = np.where(np.isnan(errors), np.inf, errors)
@@ -202,7 +201,7 @@ def check_gradient(fun, x, *, rtol=1e-6) -> GradientCheck:
     return GradientCheck(worst <= rtol, worst, index, float(analytic[index]), float(numeric[index]))
 
 
-def _differences(fun, x, rank):
+def _differences(fun, x):
     """Return extrapolated central differences along every entry of x, and how uncertain they are."""
     eps = np.finfo(np.float64).eps
     numeric, uncertain = [], []
@@ -219,5 +218,5 @@ def _differences(fun, x, rank):
         coarse, fine = quotients
         numeric.append((4 * fine - coarse) / 3)
         uncertain.append(np.abs(fine - coarse) + _NOISE_ULPS * eps * largest / step)
-    order = (*range(1, rank + 1), 0)
-    return (np.reshape(np.transpose(part, order), (*np.shape(part)[1:], *x.shape)) for part in (numeric, uncertain))
+    shape = (*np.shape(numeric[0]), *x.shape)
+    return (np.stack(part, axis=-1).reshape(shape) for part in (numeric, uncertain))

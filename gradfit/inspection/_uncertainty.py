@@ -49,20 +49,9 @@ def estimate(gram, squares, n_rows: int, fixed, roots, scores=None) -> Uncertain
     For squared loss ``s^2 (J'WJ)^-1`` with ``s^2 = sum w r^2 / (n - p)``; for other losses the sandwich
     ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``.
 
-    Parameters
-    ----------
-    gram : ndarray of shape (B, p, p)
-        J'WJ, or H.
-    squares : ndarray of shape (B,)
-        Weighted sums of squared residuals.
-    n_rows : int
-        Rows of positive weight.
-    fixed : ndarray of shape (B, p)
-        Parameters at a bound.
-    roots : callable
-        Takes indices of members, returns matrices (k, m, p) whose Gram matrices are `gram`.
-    scores : ndarray of shape (B, p, p), optional
-        The middle of the sandwich.
+    Members have `gram`, J'WJ or H, (B, p, p), the middle of the sandwich, `scores`, weighted sums of squared residuals,
+    (B,), and parameters at a bound, `fixed`, (B, p); `roots` takes indices of members and returns matrices (k, m, p)
+    whose Gram matrices are `gram`. `n_rows` counts rows of positive weight.
     """
     freedom = n_rows - gram.shape[1] + fixed.sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -32,7 +32,9 @@ class UserFunction:
     def __init__(self, function, specs, what: str, *, is_scalar: bool = False, may_branch: bool = False):
         self.what, self._is_scalar = what, is_scalar
         self._concrete = concrete = self._trace(function, specs, may_branch)
-        self.is_traced, self._operations, self._key = concrete is not None, set(), (id(self),)
+        self.is_traced = concrete is not None
+        self._operations: set[str] = set()
+        self._key: tuple = (id(self),)
         if concrete is not None:
             graph = concrete.graph.as_graph_def()
             nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]

@@ -14,35 +14,20 @@ from gradfit.models._user_function import UserFunction
 
 
 @dataclass(frozen=True)
-class WrittenModel:
-    """A model given as a formula, over a whole batch at once."""
+class Written:
+    """Equations, or one model, given as formulas, over a whole batch at once."""
 
-    expression: Expression
-    columns: tuple[str, ...]
-    parameters: tuple[str, ...]
+    expressions: tuple[Expression, ...]
+    names: tuple[str, ...]  # of what each member has, then of the columns that all share
     loops = False
 
     def __call__(self, theta, shared, own):
-        """Return (B, n) predictions."""
-        values = {name: shared[0][None, :, k] for k, name in enumerate(self.columns)}
-        values |= {name: theta[:, k : k + 1] for k, name in enumerate(self.parameters)}
-        used = {name: values[name] for name in self.expression.names}
-        return self.expression(used) + tf.zeros_like(theta[:, :1]) + tf.zeros_like(shared[0][None, :, 0])
-
-
-@dataclass(frozen=True)
-class WrittenEquations:
-    """Equations given as strings, over a whole batch at once."""
-
-    expressions: tuple[Expression, ...]
-    names: tuple[str, ...]  # of the unknowns, then of the parameters
-    loops = False
-
-    def __call__(self, x, shared, own):
-        """Return the (B, m) differences of left and right sides."""
-        columns = [column for part in (x, *own) for column in tf.unstack(part, part.shape[1], axis=1)]
+        """Return the (B, m) differences of left and right sides, or the (B, n) predictions."""
+        columns = [column for part in (theta, *own) for column in tf.split(part, part.shape[1], axis=1)]
+        columns += [column for part in shared for column in tf.unstack(part[None], axis=2)]
         values = dict(zip(self.names, columns, strict=True))
-        return tf.stack([e(values) + tf.zeros_like(x[:, 0]) for e in self.expressions], axis=1)
+        zeros = sum((tf.zeros_like(part[None, :, 0]) for part in shared), tf.zeros_like(theta[:, :1]))
+        return tf.concat([expression(values) + zeros for expression in self.expressions], axis=1)  # some are constant
 
 
 @dataclass(frozen=True)
