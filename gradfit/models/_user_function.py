@@ -123,10 +123,11 @@ class UserFunction:
             result = function(tf.nest.pack_sequence_as(x, moved))
             return tf.reduce_sum(result * tf.cast(weight, result.dtype))
 
-        here, slope = (0.0 if part is None else float(part) for part in _tape.value_and_gradient(along, _number(0.0)))
+        start = _tape.value_and_gradient(along, tf.constant(0.0, tf.float64))
+        here, slope = (0.0 if part is None else float(part) for part in start)
         eps = float(np.finfo(flat[0].dtype).eps)
         for step in (eps ** (1 / 3), eps ** (1 / 2)):
-            low, high = (float(along(_number(t))) for t in (-step, step))
+            low, high = float(along(-step)), float(along(step))
             left, right = (here - low) / step, (high - here) / step
             width = abs(right - left) + _NOISE_ULPS * eps * max(abs(low), abs(here), abs(high)) / step
             if not (slope < min(left, right) - width or slope > max(left, right) + width):  # nor where they are NaN
@@ -177,7 +178,7 @@ class UserFunction:
         return tf.reshape(result, [])
 
     def _failed(self, error, arguments) -> ValueError:
-        parts = [part for part in tf.nest.flatten(arguments) if hasattr(part, "dtype")]
+        parts = [part for part in tf.nest.flatten(arguments) if hasattr(part, "dtype") and part.shape != [0]]
         kinds = ", ".join(f"a {part.dtype.name} tensor of shape {tuple(part.shape)}" for part in parts)
         return ValueError(
             f"{self.what} failed with {type(error).__name__}: {error} It is called with {kinds}; it must use "
@@ -197,10 +198,6 @@ def traced_at(who: str, fun, x, is_scalar: bool = False) -> UserFunction:
     if not function.is_traced:  # the tape would silently take what NumPy computes for a constant
         function.tried(function.check_slopes, x)
     return function
-
-
-def _number(value):
-    return tf.constant(value, tf.float64)
 
 
 def _iterable(kind):
