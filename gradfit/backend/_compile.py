@@ -7,7 +7,6 @@ from functools import lru_cache
 
 from gradfit.backend._tensorflow import tf
 
-_CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "Enter", "Switch"})
 _SERIAL = "SINGLE_THREADED_EXECUTOR"
 
 
@@ -49,23 +48,11 @@ class Program:
         return tf.nest.pack_sequence_as(self._concrete.structured_outputs, outputs)
 
 
-@lru_cache(maxsize=128)
-def compiled(function, specs, serial: bool = False, xla: bool = False) -> Program:
-    """Return the program of a function for tensors of these specs; equal functions share one.
-
-    Functions that users wrote have to be compared by what was traced of them: see `models._user_function`.
-    """
-    return Program(function, specs, serial, xla)
+# Equal functions share a program; those that users wrote are compared by what was traced: `models._user_function`.
+compiled = lru_cache(maxsize=128)(Program)
 
 
 @lru_cache(maxsize=1024)
 def spec_of(dtype, *shape):
     """Return the TensorSpec of arrays of a type and shape, None standing for any size."""
     return tf.TensorSpec(shape, dtype)
-
-
-def has_control_flow(concrete) -> bool:
-    """Return whether a traced function branches or loops: on one thread such a program deadlocks or fails."""
-    graphs = [concrete.graph.as_graph_def()]
-    nodes = [*graphs[0].node, *(node for f in graphs[0].library.function for node in f.node_def)]
-    return any(node.op in _CONTROL_FLOW for node in nodes)

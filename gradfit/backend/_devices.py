@@ -34,7 +34,11 @@ def list_devices() -> list[Device]:
     >>> sum(device.chosen_by_auto for device in list_devices())
     1
     """
-    _enable_growth()
+    try:
+        for gpu in tf.config.list_physical_devices("GPU"):  # its memory shall grow with need
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:  # a GPU is in use already, so its memory policy is fixed
+        pass
     names = [":".join(d.name.split(":")[-2:]) for d in tf.config.list_logical_devices()]
     gpus = [name for name in names if name.startswith("GPU")]
     chosen = gpus[0] if gpus else "CPU:0"
@@ -76,12 +80,3 @@ def on_device(device: str):
     name = resolve_device(device)
     with tf.device(name):
         yield name
-
-
-def _enable_growth() -> None:
-    """Let a GPU's memory grow with need, where TensorFlow has not been set up yet."""
-    for gpu in tf.config.list_physical_devices("GPU"):
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # the GPU is in use already, so its memory policy is fixed
-            return

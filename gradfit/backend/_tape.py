@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from gradfit.backend._tensorflow import tf
 
-FEW_ROWS = 8
+_FEW_ROWS = 8
 
 
 def slope(loss, y, raw, weight=None):
     """Return each row's loss and its derivative with respect to `raw`, times its weight."""
-    with tf.GradientTape() as tape:
-        tape.watch(raw)
-        rows = loss(y, raw)
-    return rows, _require(tape.gradient(rows, raw, output_gradients=weight), loss)
+    return value_and_gradient(lambda raw: loss(y, raw), raw, weight)
 
 
 def curvature(loss, y, raw, weight=None):
@@ -52,7 +49,7 @@ def member_jacobians(function, theta):
 
 def _rows_of(tape, target, source, count):
     """Return ``d target / d source`` per member; few rows are cheaper to trace one by one."""
-    if count > FEW_ROWS:
+    if count > _FEW_ROWS:
         return tape.batch_jacobian(target, source, unconnected_gradients="zero")
     seeds = [tf.one_hot(tf.fill(tf.shape(target)[:1], k), count, dtype=target.dtype) for k in range(count)]
     rows = [tape.gradient(target, source, output_gradients=s, unconnected_gradients="zero") for s in seeds]
@@ -69,12 +66,12 @@ def derivative(fun, x, order: int):
     return tape.gradient(below, x, unconnected_gradients="none" if order == 1 else "zero")
 
 
-def value_and_gradient(fun, x):
-    """Return a scalar function's value and its gradient, structured as x; None where unconnected."""
+def value_and_gradient(fun, x, weight=None):
+    """Return a function's value and the gradient, structured as x, of its (weighted) sum; None where unconnected."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = fun(x)
-    return value, tf.nest.map_structure(_dense, tape.gradient(value, x))
+    return value, tf.nest.map_structure(_dense, tape.gradient(value, x, output_gradients=weight))
 
 
 def jacobian(fun, x, loops: bool = False):
@@ -102,7 +99,7 @@ def value_gradient_and_hessian(fun, x, loops: bool = False):
 def _rows(tape, target, source, loops):
     """Return ``d target / d source``, None where unconnected; few rows are cheaper one by one."""
     size = target.shape.num_elements()
-    if not 0 < (size or 0) <= FEW_ROWS:
+    if not 0 < (size or 0) <= _FEW_ROWS:
         return tape.jacobian(target, source, experimental_use_pfor=not loops)
     seeds = [tf.reshape(tf.one_hot(k, size, dtype=target.dtype), target.shape) for k in range(size)]
     rows = [_dense(tape.gradient(target, source, output_gradients=seed)) for seed in seeds]
@@ -111,34 +108,3 @@ def _rows(tape, target, source, loops):
 
 def _dense(gradient):
     return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-def _require(gradient, loss):
-    if gradient is None:
-        raise ValueError(
-            f"loss={loss!r} has no gradient with respect to raw. Write it in TensorFlow operations (tf.math, not "
-            "NumPy) and let it depend on raw."
-        )
-    return gradient
-
-
-def probe(loss, dtype: str) -> None:
-    """Call a loss once on three rows and raise ValueError that names what is wrong with it."""
-    y = tf.constant([0.25, 0.5, 0.75], dtype)
-    raw = tf.constant([0.5, 0.25, 0.125], dtype)
-    try:
-        rows, first = slope(loss, y, raw)
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"loss={loss!r} failed on three probe rows with {type(error).__name__}: {error}. It is called as "
-            f"loss(y, raw) with two {dtype} tensors of shape (n,) and must use TensorFlow operations only, with "
-            "numbers as Python floats or tf.cast(..., y.dtype)."
-        ) from error
-    if rows.shape != (3,):
-        raise ValueError(
-            f"loss={loss!r} returned shape {tuple(rows.shape)} for 3 rows; it must return one value per row."
-        )
-    if not bool(tf.reduce_all(tf.math.is_finite(rows) & tf.math.is_finite(first))):
-        raise ValueError(f"loss={loss!r} or its gradient is not finite at y=[0.25, 0.5, 0.75], raw=[0.5, 0.25, 0.125].")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -30,35 +30,28 @@ def _tensorflow():
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
             raise
-        raise ModuleNotFoundError(
-            "gradfit computes with TensorFlow, which is not installed: run `python -m pip install tensorflow`.",
-            name="tensorflow",
-        ) from None
+        sentence = "gradfit computes with TensorFlow, which is not installed: run `python -m pip install tensorflow`."
+        raise ModuleNotFoundError(sentence, name="tensorflow") from None
 
 
 @contextmanager
 def _quiet():
-    """Keep the start-up chatter of TensorFlow's C++ libraries off the terminal, for the import only.
+    """Keep the start-up chatter of TensorFlow's C++ libraries off the terminal.
 
     What they write before their logging is set up obeys no setting, so the file descriptor itself is turned away.
     """
     if sys.stderr is not None:
         sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error
-        kept = None
     os.environ[_LEVEL] = "3"
-    try:
-        if kept is not None:
+    with ExitStack() as undo:
+        undo.callback(os.environ.pop, _LEVEL)
+        with suppress(OSError):  # there may be no standard error
+            kept = os.dup(2)
+            undo.callback(os.close, kept)
+            undo.callback(os.dup2, kept, 2)
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), 2)
         yield
-    finally:
-        if kept is not None:
-            os.dup2(kept, 2)
-            os.close(kept)
-        del os.environ[_LEVEL]
 
 
 tf: Any = _Lazy()

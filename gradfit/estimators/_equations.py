@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gradfit.backend._devices import on_device
 from gradfit.models._formula import parse_equation
 from gradfit.models._names import names_of_parameters, names_of_unknowns
-from gradfit.models._written import WrittenEquations, called_equations
+from gradfit.models._written import Written, called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
 from gradfit.solvers._result import warn
 from gradfit.solvers._settings import COUNT, POSITIVE, check_settings
@@ -200,7 +200,7 @@ class EquationSystem(BaseEstimator):
 
     def _function(self, names, parameters, start, rows):
         if not callable(self.equations):
-            return WrittenEquations(tuple(parse_equation(text) for text in self.equations), names, parameters)
+            return Written(tuple(parse_equation(text) for text in self.equations), names + parameters)
         example = [np.atleast_2d(start)[0], *([] if rows is None else [rows[0]])]
         return called_equations(self.equations, f"equations={self.equations!r}", *example)
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import RegressorMixin
 
-from gradfit.backend._tape import probe
 from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses._named import get_loss
 from gradfit.objectives._penalty import ElasticNet
@@ -43,10 +42,7 @@ class LinearRegressor(RegressorMixin, PartialFit):
         except (TypeError, ValueError) as error:
             raise ValueError(f"y: the targets must be numbers, got dtype {np.asarray(y).dtype}.") from error
         self._target_ndim = y.ndim
-        loss = self._get_loss()
-        if loss.needs_probe:
-            probe(loss, np.dtype(dtype).name)
-        loss.check_target(y)
+        self._get_loss().check_target(y)
         return y
 
     def fit(self, X, y=None, sample_weight=None, *, coef_init=None, intercept_init=None):

@@ -8,14 +8,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradfit import losses
-from gradfit.backend import _tape
 from gradfit.backend._devices import on_device
 from gradfit.inspection._summary import report
 from gradfit.inspection._uncertainty import correlations, uncertainty_of
 from gradfit.losses._kind import LossKind
 from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
-from gradfit.models._written import WrittenModel, called_model
+from gradfit.models._written import Written, called_model
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
 from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
@@ -127,8 +126,6 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weight.any():
             raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
-        if loss.needs_probe:
-            _tape.probe(loss, "float64")
         loss.check_target(y)
         if callable(self.model):
             names = names_in_signature(self.model, self.p0)
@@ -226,7 +223,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _function(self, X, names, start):
         if not callable(self.model):
-            return WrittenModel(parse(self.model), self._column_names(X), names)
+            return Written((parse(self.model),), names + self._column_names(X))
         first = np.ones(len(names)) if start is None else np.atleast_2d(start)[0]
         return called_model(self.model, X, names, first)
 

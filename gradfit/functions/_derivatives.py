@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
-from gradfit.models._user_function import UserFunction, as_tensor, as_tensors, traced_at
+from gradfit.models._user_function import as_tensor, traced_at
 from gradfit.solvers._settings import POSITIVE, check_settings
 
 _LEAST_STEP = 1e-3  # of difference quotients, relative to which x counts as zero
@@ -41,13 +42,13 @@ def derivative(fun, x, order=1):
     check_settings("derivative", {"order": order})
     x = as_tensor("derivative", x)
     function = traced_at("derivative", fun, x)
-    value = function.tried(UserFunction.__call__, x)
+    value, slope = function.differentiated(_tape.value_and_gradient, x)
     if value.shape != x.shape:
         raise ValueError(
             f"derivative: fun={fun!r} returned shape {tuple(value.shape)} for x of shape {tuple(x.shape)}; it must "
             "work element by element. Use gradient or jacobian for a function of several variables."
         )
-    _require_elementwise(function, x)
+    _require_elementwise(function, x, slope.numpy())
     result = _tape.derivative(function, x, int(order)).numpy()
     missing = np.isnan(result) & (x.numpy() == 0) & np.isfinite(value.numpy())
     if missing.any():  # the tape's third derivative of x**2 is 0 * x**-1, which is NaN at 0 though 0 around it
@@ -57,11 +58,10 @@ def derivative(fun, x, order=1):
     return result if x.shape.rank else float(result)
 
 
-def _require_elementwise(function, x):
+def _require_elementwise(function, x, slope):
     """Raise ValueError where an entry of the result depends on other entries of x: its derivative is no number."""
-    slope = function.connected(_tape.derivative(function, x, 1)).numpy()
     weight = np.linspace(1.0, 2.0, slope.size, dtype=slope.dtype).reshape(slope.shape)
-    weighted = _tape.derivative(lambda x: weight * function(x), x, 1).numpy()
+    weighted = _tape.value_and_gradient(function, x, weight)[1].numpy()
     size = np.abs(slope[np.isfinite(slope)]).max(initial=0.0)
     if not np.allclose(weighted, weight * slope, rtol=1e-3, atol=1e-6 * size, equal_nan=True):
         raise ValueError(f"{function.what} mixes the entries of x; it must work element by element. Use jacobian.")
@@ -89,11 +89,14 @@ def gradient(fun, x):
     >>> [float(slope) for slope in slopes]
     [54.0, 27.0]
     """
-    x = as_tensors("gradient", x)
+    if isinstance(x, dict):
+        x = {name: as_tensor("gradient", part, f"x[{name!r}]") for name, part in x.items()}
+    elif isinstance(x, tuple):
+        x = tuple(as_tensor("gradient", part, f"x[{i}]") for i, part in enumerate(x))
+    else:
+        x = as_tensor("gradient", x)
     function = traced_at("gradient", fun, x, is_scalar=True)
-    _, parts = function.tried(_tape.value_and_gradient, x)
-    if all(part is None for part in tf.nest.flatten(parts)):
-        raise function.disconnected()
+    _, parts = function.differentiated(_tape.value_and_gradient, x)
     return tf.nest.map_structure(lambda part, at: (tf.zeros_like(at) if part is None else part).numpy(), parts, x)
 
 
@@ -120,7 +123,7 @@ def jacobian(fun, x):
     """
     x = as_tensor("jacobian", x)
     function = traced_at("jacobian", fun, x)
-    return function.connected(function.tried(lambda f, x: _tape.jacobian(f, x, f.loops), x)[1]).numpy()
+    return function.differentiated(partial(_tape.jacobian, loops=function.loops), x)[1].numpy()
 
 
 def hessian(fun, x):
@@ -145,10 +148,9 @@ def hessian(fun, x):
     """
     x = as_tensor("hessian", x)
     function = traced_at("hessian", fun, x, is_scalar=True)
-    _, slopes, result = function.tried(lambda f, x: _tape.value_gradient_and_hessian(f, x, f.loops), x)
-    size = function.connected(slopes).numpy().size
-    square = np.reshape(result.numpy(), (size, size))
-    return np.reshape((square + square.T) / 2, 2 * tuple(slopes.shape))
+    result = function.differentiated(partial(_tape.value_gradient_and_hessian, loops=function.loops), x)[2].numpy()
+    square = result.reshape(2 * [x.shape.num_elements()])
+    return np.reshape((square + square.T) / 2, result.shape)
 
 
 class GradientCheck(NamedTuple):
@@ -189,9 +191,8 @@ def check_gradient(fun, x, *, rtol=1e-6) -> GradientCheck:
     check_settings("check_gradient", {"rtol": rtol}, rtol=POSITIVE)
     x = tf.cast(as_tensor("check_gradient", x), tf.float64)
     function = traced_at("check_gradient", fun, x)
-    value, analytic = function.tried(lambda f, x: _tape.jacobian(f, x, f.loops), x)
-    analytic = function.connected(analytic).numpy()
-    numeric, uncertain = _differences(lambda at: function(tf.constant(at)).numpy(), np.array(x), value.shape.rank)
+    analytic = function.differentiated(partial(_tape.jacobian, loops=function.loops), x)[1].numpy()
+    numeric, uncertain = _differences(lambda at: function(tf.constant(at)).numpy(), np.array(x))
     size = np.maximum(np.abs(analytic), np.abs(numeric)) + uncertain / rtol
     errors = np.abs(analytic - numeric) / np.where(size > 0, size, 1.0)
     errors = np.where(np.isnan(errors), np.inf, errors)
@@ -200,7 +201,7 @@ def check_gradient(fun, x, *, rtol=1e-6) -> GradientCheck:
     return GradientCheck(worst <= rtol, worst, index, float(analytic[index]), float(numeric[index]))
 
 
-def _differences(fun, x, rank):
+def _differences(fun, x):
     """Return extrapolated central differences along every entry of x, and how uncertain they are."""
     eps = np.finfo(np.float64).eps
     numeric, uncertain = [], []
@@ -217,5 +218,5 @@ def _differences(fun, x, rank):
         coarse, fine = quotients
         numeric.append((4 * fine - coarse) / 3)
         uncertain.append(np.abs(fine - coarse) + _NOISE_ULPS * eps * largest / step)
-    order = (*range(1, rank + 1), 0)
-    return (np.reshape(np.transpose(part, order), (*np.shape(part)[1:], *x.shape)) for part in (numeric, uncertain))
+    shape = (*np.shape(numeric[0]), *x.shape)
+    return (np.stack(part, axis=-1).reshape(shape) for part in (numeric, uncertain))

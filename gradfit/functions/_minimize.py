@@ -62,15 +62,22 @@ def minimize(
     start = as_tensor("minimize", x0, "x0")
     if not all(start.shape):
         raise ValueError(f"minimize: x0={x0!r} is empty; it must hold at least one number.")
-    found, limits = _get_solver(solver), _as_bounds(bounds, start)
+    flat = start.numpy().astype(np.float64).ravel()
+    found, limits = _get_solver(solver), _get_bounds(bounds, flat)
     check_settings("minimize", {"max_iter": max_iter, "tol": tol})
     if not (callback is None or callable(callback)):
         raise ValueError(f"minimize: callback={callback!r} is not allowed; it must be None or a function of x.")
-    objective = _compose(fun, start, limits)
-    flat = start.numpy().astype(np.float64).ravel()
+    function = traced_at("minimize", fun, start, is_scalar=True)
+    function.differentiated(_tape.value_and_gradient, start)
+    objective = FunctionObjective(function, start, *limits)
+
+    def stop_at(theta):
+        stop = callback(np.reshape(theta, start.shape))
+        return theta if isinstance(stop, (bool, np.bool_)) and stop else None
+
     result = _loop.minimize(
         found, objective, Start(flat), max_iter=max_iter or found.default_max_iter, tol=float(tol), record=record_path,
-        monitor=None if callback is None else _Monitor(callback, start.shape),
+        monitor=None if callback is None else stop_at,
     )  # fmt: skip
     status, message = _ending(objective, flat, result)
     out = OptimizeResult(
@@ -100,18 +107,6 @@ def _ending(objective, start, result):
     return status, MESSAGES[own if own in MESSAGES else status].format(**facts, value=result.value)
 
 
-class _Monitor:
-    """A user's callback, by whose True a minimization ends."""
-
-    def __init__(self, callback, shape):
-        self._callback, self._shape = callback, shape
-
-    def __call__(self, theta):
-        """Return the point to stop at, or None to go on."""
-        stop = self._callback(np.reshape(theta, self._shape))
-        return theta if isinstance(stop, (bool, np.bool_)) and stop else None
-
-
 def _keeps_falling(objective, start, result) -> bool:
     """Return whether the function has become hugely negative, or falls steadily to a point far ahead of the result.
 
@@ -131,36 +126,28 @@ def _keeps_falling(objective, start, result) -> bool:
     return False
 
 
-def _compose(fun, start, limits) -> FunctionObjective:
-    """Return the objective, after one evaluation that shows whether the function can be minimized."""
-    function = traced_at("minimize", fun, start, is_scalar=True)
-    function.connected(function.tried(_tape.value_and_gradient, start)[1])
-    return FunctionObjective(function, start.shape, start.dtype.name, *limits)
-
-
 def _get_solver(solver):
     """Turn the argument `solver` into an instance that can minimize a function, or raise ValueError."""
-    allowed = (
-        f"minimize: solver={solver!r} is not allowed; take 'lbfgs', 'newton', a Keras optimizer such as 'sgd', 'adam' "
-        "or 'nadam', or LBFGS(), Newton() or GradientDescent(...) from gradfit.solvers."
-    )
+    cause = None
     try:
         found = find_solver(solver).for_functions()
     except ValueError as error:
-        raise ValueError(allowed) from error
+        found, cause = None, error
     if found is None:
-        raise ValueError(allowed)
+        raise ValueError(
+            f"minimize: solver={solver!r} is not allowed; take 'lbfgs', 'newton', a Keras optimizer such as 'sgd', "
+            "'adam' or 'nadam', or LBFGS(), Newton() or GradientDescent(...) from gradfit.solvers."
+        ) from cause
     if found.reads_rows:
         raise ValueError(f"minimize: solver={solver!r} asks for batches of rows, and a function has no rows.")
     return found
 
 
-def _as_bounds(bounds, start):
-    """Return checked bounds of the flattened start."""
+def _get_bounds(bounds, start):
+    """Return checked bounds, or None twice."""
     if bounds is None:
         return None, None
-    flat = start.numpy().astype(np.float64).ravel()
-    names = tuple(f"x0[{i}]" for i in range(len(flat)))
+    names = tuple(f"x0[{i}]" for i in range(len(start)))
     lower, upper = bounds_of(bounds, names)
-    check_inside(flat, lower, upper, names, "minimize: x0")
+    check_inside(start, lower, upper, names, "minimize: x0")
     return lower, upper

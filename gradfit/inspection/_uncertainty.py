@@ -24,52 +24,34 @@ class Uncertainty(NamedTuple):
 
 
 def uncertainty_of(curves, fit) -> Uncertainty:
-    """Return the uncertainty of fitted curves; for squared loss the fit holds all that it takes, but doubtful ranks."""
-    loss = curves.kind.loss_type
-    if loss.quadratic:
-
-        def roots(index):
-            _, jacobian, _, curvature = curves.linearize(fit.theta[index], index)
-            return np.sqrt(curvature)[:, :, None] * jacobian
-
-        return estimate(fit.gram, 2.0 * fit.value, fit.n_rows, fit.at_bound, roots)
-    z, jacobian, slope, curvature = curves.linearize(fit.theta)
-    root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
-    gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
-    squares = (curves.data.weight * (z - curves.y) ** 2).sum(1)
-    found = estimate(gram, squares, fit.n_rows, fit.at_bound, lambda index: root[index], scores)
-    if loss.piecewise_linear:  # it has no curvature, so that nothing can be said
-        return found._replace(covariance=np.full_like(gram, np.nan), identified=np.ones_like(found.identified))
-    return found
-
-
-def estimate(gram, squares, n_rows: int, fixed, roots, scores=None) -> Uncertainty:
-    """Return the uncertainty of minimizers of ``sum w l(y, f)``.
+    """Return the uncertainty of fitted curves.
 
     For squared loss ``s^2 (J'WJ)^-1`` with ``s^2 = sum w r^2 / (n - p)``; for other losses the sandwich
     ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``.
-
-    Parameters
-    ----------
-    gram : ndarray of shape (B, p, p)
-        J'WJ, or H.
-    squares : ndarray of shape (B,)
-        Weighted sums of squared residuals.
-    n_rows : int
-        Rows of positive weight.
-    fixed : ndarray of shape (B, p)
-        Parameters at a bound.
-    roots : callable
-        Takes indices of members, returns matrices (k, m, p) whose Gram matrices are `gram`.
-    scores : ndarray of shape (B, p, p), optional
-        The middle of the sandwich.
     """
-    freedom = n_rows - gram.shape[1] + fixed.sum(1)
+    loss, fixed = curves.kind.loss_type, fit.at_bound
+    if loss.quadratic:  # the fit holds all that it takes, but doubtful ranks
+        gram, squares, scores = fit.gram, 2.0 * fit.value, None
+    else:
+        z, jacobian, slope, curvature = curves.linearize(fit.theta)
+        root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
+        gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
+        squares = (curves.data.weight * (z - curves.y) ** 2).sum(1)
+
+    def roots(index):  # whose Gram matrices are `gram`
+        if not loss.quadratic:
+            return root[index]
+        _, jacobian, _, curvature = curves.linearize(fit.theta[index], index)
+        return np.sqrt(curvature)[:, :, None] * jacobian
+
+    freedom = fit.n_rows - gram.shape[1] + fixed.sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = np.where(freedom > 0, squares / freedom, np.inf)
         inverse, identified = _inverse(np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, gram), fixed, roots)
-        factor = variance if scores is None else np.where(freedom > 0, n_rows / freedom, np.inf)
+        factor = variance if scores is None else np.where(freedom > 0, fit.n_rows / freedom, np.inf)
         covariance = factor[:, None, None] * (inverse if scores is None else inverse @ scores @ inverse)
+    if loss.piecewise_linear:  # it has no curvature, so that nothing can be said
+        return Uncertainty(np.full_like(gram, np.nan), variance, np.ones_like(identified))
     free = identified & ~fixed
     if not free.all():
         covariance = np.where(free[:, :, None] & free[:, None, :], covariance, np.nan)

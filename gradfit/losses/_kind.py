@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._loss import Loss
-from gradfit.models._user_function import traced
+from gradfit.models._user_function import UserFunction
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,9 @@ class LossKind:
             return rows
 
         specs = [y, raw, tf.TensorSpec([len(names)], dtype)]
-        return replace(kind, expression=traced(expression, specs, f"loss={loss!r}")), kind.numbers_of(loss)
+        traced = UserFunction(expression, specs, f"loss={loss!r}")
+        _try_out(traced, kind.numbers_of(loss), dtype, loss.per_class)
+        return replace(kind, expression=traced), kind.numbers_of(loss)
 
     def numbers_of(self, loss) -> np.ndarray:
         """Return the numbers of a loss of this kind."""
@@ -57,6 +58,17 @@ class LossKind:
     def loss(self, numbers, dtype):
         """Return the loss with tensors for numbers, as a function of y and raw."""
         if self.expression is not None:
-            return partial(self.expression, numbers=tf.cast(numbers, dtype))
+            return lambda y, raw: self.expression(y, raw, tf.cast(numbers, dtype))
         values = dict(zip(self.number_names, tf.unstack(tf.cast(numbers, dtype), len(self.number_names)), strict=True))
         return self.loss_type(**dict(self.constants), **values)
+
+
+def _try_out(function, numbers, dtype, per_class) -> None:
+    """Call a user's loss on three rows; ValueError where it returns no rows, or where `raw` does not reach them."""
+    y = tf.constant([0, 1, 1]) if per_class else tf.constant([0.25, 0.5, 0.75], dtype)
+    raw = tf.constant([[0.5, 0.25]] * 3 if per_class else [0.5, 0.25, 0.125], dtype)
+    shape = function.at([y, raw, tf.constant(numbers, dtype)], (None, "raw", None)).shape
+    if shape != (3,):
+        raise ValueError(f"{function.what} returned shape {tuple(shape)} for 3 rows; it must return one value per row.")
+    if not function.uses(1):
+        raise function.disconnected(name="raw")

@@ -23,8 +23,6 @@ class Loss(BaseEstimator, ABC):
         The loss is a constant times ``(y - raw)^2``, so one pass over the rows determines the answer.
     piecewise_linear : bool
         The loss has kinks and a constructor argument `smoothing` that rounds them off; solvers drive it to zero.
-    needs_probe : bool
-        The expression is a stranger's: call it once on three rows before any work.
     is_foreign : bool
         The class is not gradfit's own, or calls a function that is not: what it computes may change between two fits.
     per_class : bool
@@ -42,7 +40,6 @@ class Loss(BaseEstimator, ABC):
     piecewise_linear = False
     per_class = False
     shift_invariant = False
-    needs_probe = False
     homogeneity: int | None = None
     in_units_of_y: tuple[str, ...] = ()
     domain: ClassVar[dict[str, tuple[float, float]]] = {}
@@ -50,7 +47,7 @@ class Loss(BaseEstimator, ABC):
     @property
     def is_foreign(self) -> bool:
         """Whether what it computes may depend on more than its numbers."""
-        return self.needs_probe or not type(self).__module__.startswith("gradfit.")
+        return not type(self).__module__.startswith("gradfit.")
 
     @abstractmethod
     def __call__(self, y, raw):
@@ -102,7 +99,7 @@ class CustomLoss(Loss):
     [0.0]
     """
 
-    needs_probe = True
+    is_foreign = True
 
     def __init__(self, function):
         self.function = function

@@ -113,8 +113,7 @@ class Expression:
         for step in self._steps:
             if isinstance(step, tuple):
                 function, count = step
-                arguments = [stack.pop() for _ in range(count)]
-                stack.append(function(*reversed(arguments)))
+                stack[-count:] = [function(*stack[-count:])]
             else:
                 stack.append(values[step] if isinstance(step, str) else tf.constant(step, dtype))
         return stack.pop()

@@ -19,17 +19,16 @@ def column_names(n_columns: int, given) -> tuple[str, ...]:
 def names_in_formula(model: str, columns, are_named: bool) -> tuple[str, ...]:
     """Return the parameters of a formula over these columns, which are from a DataFrame or numbered."""
     used = parse(model).names
+    names = tuple(name for name in used if name not in columns)
     clash = [name for name in columns if name in RESERVED and name in model]
     if clash:
         raise ValueError(f"NonlinearRegression: the column {clash[0]!r} has the name of a function; rename it.")
-    numbered = {"x", *(f"x{k}" for k in range(len(columns) + 9))}
-    alone = [name for name in used if name not in columns and name in numbered]
+    alone = [name for name in names if name in {"x", *(f"x{k}" for k in range(len(columns) + 9))}]
     if alone and not are_named:
         raise ValueError(
             f"NonlinearRegression: {alone[0]!r} in model={model!r} is no column: X has {len(columns)} columns, named "
             f"{', '.join(columns)}."
         )
-    names = tuple(name for name in used if name not in columns)
     if not names:
         raise ValueError(f"NonlinearRegression: model={model!r} has no parameters to fit.")
     if not set(used) & set(columns):
@@ -50,7 +49,7 @@ def names_in_signature(model, p0) -> tuple[str, ...]:
             "NonlinearRegression: the parameters of the model cannot be told from its signature; write "
             "model(x, a, b, ...), or give p0 as an array."
         )
-    return tuple(f"p{k}" for k in range(np.shape(p0)[-1] if np.ndim(p0) else 1))
+    return _numbered("p", p0)
 
 
 def names_of_parameters(declared, X, equations) -> tuple[str, ...]:
@@ -62,7 +61,7 @@ def names_of_parameters(declared, X, equations) -> tuple[str, ...]:
     elif hasattr(X, "columns"):
         names = tuple(map(str, X.columns))
     elif callable(equations):
-        names = tuple(f"p{k}" for k in range(np.shape(X)[1] if np.ndim(X) == 2 else 0))
+        names = _numbered("p", X) if np.ndim(X) == 2 else ()
     else:
         raise ValueError("EquationSystem: X was given, but `parameters` does not name its columns.")
     if names and X is None:
@@ -79,7 +78,7 @@ def names_of_unknowns(unknowns, parameters, x0, equations) -> tuple[str, ...]:
     if callable(equations):
         if not declared and x0 is None:
             raise ValueError("EquationSystem: a function needs x0, or `unknowns`, to tell how many unknowns it has.")
-        return declared or tuple(f"x{k}" for k in range(np.shape(x0)[-1] if np.ndim(x0) else 1))
+        return declared or _numbered("x", x0)
     reserved = [name for name in (*declared, *parameters) if name in RESERVED]
     if reserved:
         raise ValueError(f"EquationSystem: {reserved[0]!r} is a function or constant; give it another name.")
@@ -91,3 +90,8 @@ def names_of_unknowns(unknowns, parameters, x0, equations) -> tuple[str, ...]:
     if not names:
         raise ValueError("EquationSystem: the equations have no unknowns.")
     return names
+
+
+def _numbered(letter, values) -> tuple[str, ...]:
+    """Return one name for each entry of the last axis, or for a single value."""
+    return tuple(f"{letter}{k}" for k in range(np.shape(np.atleast_1d(values))[-1]))

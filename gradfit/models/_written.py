@@ -6,55 +6,35 @@ Each maps parameters (B, p), what all members share and what each one owns to (B
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
 from gradfit.models._formula import Expression
-from gradfit.models._user_function import UserFunction, traced
+from gradfit.models._user_function import UserFunction
 
 
 @dataclass(frozen=True)
-class WrittenModel:
-    """A model given as a formula, over a whole batch at once."""
+class Written:
+    """Equations, or one model, given as formulas, over a whole batch at once."""
 
-    expression: Expression
-    columns: tuple[str, ...]
-    parameters: tuple[str, ...]
+    expressions: tuple[Expression, ...]
+    names: tuple[str, ...]  # of what each member has, then of the columns that all share
     loops = False
 
     def __call__(self, theta, shared, own):
-        """Return (B, n) predictions."""
-        values = {name: shared[0][None, :, k] for k, name in enumerate(self.columns)}
-        values |= {name: theta[:, k : k + 1] for k, name in enumerate(self.parameters)}
-        used = {name: values[name] for name in self.expression.names}
-        return self.expression(used) + tf.zeros_like(theta[:, :1]) + tf.zeros_like(shared[0][None, :, 0])
+        """Return the (B, m) differences of left and right sides, or the (B, n) predictions."""
+        columns = [column for part in (theta, *own) for column in tf.split(part, part.shape[1], axis=1)]
+        columns += [column for part in shared for column in tf.unstack(part[None], axis=2)]
+        values = dict(zip(self.names, columns, strict=True))
+        zeros = sum((tf.zeros_like(part[None, :, 0]) for part in shared), tf.zeros_like(theta[:, :1]))
+        return tf.concat([expression(values) + zeros for expression in self.expressions], axis=1)  # some are constant
 
 
 @dataclass(frozen=True)
-class WrittenEquations:
-    """Equations given as strings, over a whole batch at once."""
+class CalledEquations:
+    """A user's ``equations(x, *parameters)`` of one system, made to work on a batch."""
 
-    expressions: tuple[Expression, ...]
-    unknowns: tuple[str, ...]
-    parameters: tuple[str, ...]
-    loops = False
-
-    def __call__(self, x, shared, own):
-        """Return the (B, m) differences of left and right sides."""
-        values = dict(zip(self.unknowns, tf.unstack(x, len(self.unknowns), axis=1), strict=True))
-        if self.parameters:
-            values |= dict(zip(self.parameters, tf.unstack(own[0], len(self.parameters), axis=1), strict=True))
-        return tf.stack([e(values) + tf.zeros_like(x[:, 0]) for e in self.expressions], axis=1)
-
-
-@dataclass(frozen=True)
-class OneByOne:
-    """A user's function of one member, ``f(theta, *shared, *own)``, made to work on a batch."""
-
-    function: Any
+    function: UserFunction
 
     @property
     def loops(self) -> bool:
@@ -78,48 +58,42 @@ class OneByOne:
         return tf.map_fn(one, (theta, *own), fn_output_signature=(tf.float64, tf.float64))
 
     def _one(self, member, shared):
-        result = self.function(member[0], *shared, *member[1:])
-        return tf.cast(tf.reshape(result, [-1]), tf.float64)
+        return tf.cast(tf.reshape(self.function(*member), [-1]), tf.float64)
 
 
 @dataclass(frozen=True)
-class CalledModel:
-    """A user's ``model(x, *parameters)`` as a function of one parameter vector."""
+class CalledModel(CalledEquations):
+    """A user's ``model(x, *parameters)`` of one curve, made to work on a batch."""
 
-    model: UserFunction
-    n_parameters: int
-    n_columns: int
-
-    @property
-    def loops(self) -> bool:
-        """Whether the model branches or loops."""
-        return self.model.loops
-
-    def __call__(self, theta, x):
-        """Return the (n,) predictions of one curve."""
-        column = x[:, 0] if self.n_columns == 1 else x
-        z = self.model(column, *tf.unstack(theta, self.n_parameters))
+    def _one(self, member, shared):
+        (x,) = shared
+        z = self.function(_column(x), *tf.unstack(member[0]))
         return tf.cast(z, tf.float64) + tf.zeros_like(x[:, 0])
 
 
-def called_model(model, X, names, start) -> OneByOne:
+def _column(X):
+    """Return what a user's model gets: the only column of X, or all of X."""
+    return X[:, 0] if X.shape[1] == 1 else X
+
+
+def called_model(model, X, names, start) -> CalledModel:
     """Return a user's ``model(x, *parameters)``, after a call at a start that shows whether it can be fitted."""
-    columns = X[:, 0] if X.shape[1] == 1 else X
-    specs = [tf.TensorSpec([None, *columns.shape[1:]], tf.float64), *[tf.TensorSpec([], tf.float64)] * len(names)]
-    function = traced(model, specs, f"model={model!r}")
-    shape = function.at([tf.constant(part, tf.float64) for part in (columns, *start)], (None, *names)).shape
+    arguments = [tf.constant(part, tf.float64) for part in (_column(X), *start)]
+    specs = [tf.TensorSpec([None, *arguments[0].shape[1:]], tf.float64), *[tf.TensorSpec([], tf.float64)] * len(names)]
+    function = UserFunction(model, specs, f"model={model!r}")
+    shape = function.at(arguments, (None, *names)).shape
     if shape.rank > 1 or shape not in ([], [1], [len(X)]):
         raise ValueError(
-            f"model={model!r} returned shape {tuple(shape)}; it must return one value per row, shape ({len(X)},)."
+            f"{function.what} returned shape {tuple(shape)}; it must return one value per row, shape ({len(X)},)."
         )
-    return OneByOne(CalledModel(function, len(names), X.shape[1]))
+    return CalledModel(function)
 
 
-def called_equations(equations, what: str, x, *parameters) -> OneByOne:
+def called_equations(equations, what: str, x, *parameters) -> CalledEquations:
     """Return a user's ``equations(x, *parameters)``, after a call at a start that shows whether it can be solved."""
     arguments = [tf.constant(part, tf.float64) for part in (x, *parameters)]
-    function = traced(equations, [tf.TensorSpec(np.shape(part), tf.float64) for part in arguments], what)
+    function = UserFunction(equations, [tf.TensorSpec(part.shape, part.dtype) for part in arguments], what)
     shape = function.at(arguments, ("x", *[None] * len(parameters))).shape
     if shape.rank > 1:
         raise ValueError(f"{what} returned shape {tuple(shape)}; it must return the residuals, shape (n_equations,).")
-    return OneByOne(function)
+    return CalledEquations(function)

@@ -5,7 +5,7 @@ Parameters are one float64 vector; the function sees them in the shape and the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,24 +22,23 @@ _FIRST_STEP = 0.1  # of the start's norm or of 1, whichever is larger
 
 @dataclass(frozen=True)
 class FunctionSums:
-    """Value, gradient and Hessian of a function, packed; equal to all of functions that traced to the same graph."""
+    """Value, gradient and perhaps Hessian, packed; equal to all of functions that traced to the same graph."""
 
     function: UserFunction
     shape: tuple[int, ...]
     dtype: str
-    order: str
+    with_hessian: bool
 
     def __call__(self, theta, numbers=None):
         """Return the packed derivatives at a flat tensor."""
-        size = int(np.prod(self.shape))
-        if self.order == "gradient":
-            value, gradient = _tape.value_and_gradient(self._value, theta)
-            parts = [(value, 1), (gradient, size)]
+        if self.with_hessian:
+            parts = _tape.value_gradient_and_hessian(self._value, theta, self.function.loops)
         else:
-            value, gradient, hessian = _tape.value_gradient_and_hessian(self._value, theta, self.function.loops)
-            parts = [(value, 1), (gradient, size), (hessian, size * size)]
-        # what does not depend on x here may do so elsewhere
-        flat = [tf.zeros([n], tf.float64) if part is None else tf.reshape(part, [n]) for part, n in parts]
+            parts = _tape.value_and_gradient(self._value, theta)
+        flat = []
+        for k, part in enumerate(parts):
+            size = [theta.shape[0] ** k]  # what does not depend on x here may do so elsewhere
+            flat.append(tf.zeros(size, tf.float64) if part is None else tf.reshape(part, size))
         return tf.concat(flat, 0)
 
     def _value(self, theta):
@@ -48,22 +47,12 @@ class FunctionSums:
 
 
 class FunctionObjective(Objective):
-    """A scalar function of a vector, with or without bounds.
+    """A scalar function of tensors like `start`, where it has been tried out, with or without bounds."""
 
-    Parameters
-    ----------
-    function : UserFunction
-        Tried out at the start.
-    shape, dtype
-        Of the start.
-    lower, upper : ndarray or None
-    """
-
-    def __init__(self, function: UserFunction, shape, dtype: str, lower=None, upper=None):
-        self.function, self.shape, self.dtype_name = function, tuple(shape), dtype
-        self.lower, self.upper = lower, upper
-        self.size, self.eps = int(np.prod(shape)), float(np.finfo(dtype).eps)
-        self._calls: dict = {}
+    def __init__(self, function: UserFunction, start, lower=None, upper=None):
+        self.lower, self.upper, self.dtype_name = lower, upper, start.dtype.name
+        self.size, self.eps = start.shape.num_elements(), float(np.finfo(self.dtype_name).eps)
+        self._sums = FunctionSums(function, tuple(start.shape), self.dtype_name, with_hessian=False)
 
     def evaluate(self, theta, order="gradient") -> Evaluation:
         """Return value, gradient and, by `order`, the "hessian" or a constant "diagonal" for curvature.
@@ -71,22 +60,17 @@ class FunctionObjective(Objective):
         The diagonal is such that a step to its minimizer has a tenth of the length of theta, or of 1 near zero.
         """
         self.n_passes += 1
-        packed = self._call("hessian" if order == "hessian" else "gradient")(np.asarray(theta, np.float64)).numpy()
-        value, gradient, rest = float(packed[0]), packed[1 : 1 + self.size], packed[1 + self.size :]
+        sums = replace(self._sums, with_hessian=order == "hessian")
+        vector = spec_of(np.dtype(np.float64), self.size)
+        call = compiled(sums, (vector,)) if sums.function.is_traced else sums
+        packed = call(tf.constant(theta, tf.float64)).numpy()
+        value, gradient, curvature = float(packed[0]), packed[1 : 1 + self.size], None
         if order == "hessian":
-            return Evaluation(value, gradient, rest.reshape(self.size, self.size))
-        if order == "gradient":
-            return Evaluation(value, gradient)
-        step = _FIRST_STEP * max(float(np.linalg.norm(theta)), 1.0)
-        return Evaluation(value, gradient, np.full(self.size, float(np.linalg.norm(gradient)) / step))
-
-    def _call(self, order):
-        """Return the compiled derivatives, or those of an eager tape where the function cannot be traced."""
-        if order not in self._calls:
-            sums = FunctionSums(self.function, self.shape, self.dtype_name, order)
-            vector = (spec_of(np.dtype(np.float64), self.size),)
-            self._calls[order] = _Eagerly(sums) if self.function.concrete is None else compiled(sums, vector)
-        return self._calls[order]
+            curvature = packed[1 + self.size :].reshape(self.size, self.size)
+        elif order == "diagonal":
+            step = _FIRST_STEP * max(float(np.linalg.norm(theta)), 1.0)
+            curvature = np.full(self.size, float(np.linalg.norm(gradient)) / step)
+        return Evaluation(value, gradient, curvature)
 
     def noise(self, value):
         """Return by how much rounding may change the value: that of the terms, which may be larger than it."""
@@ -94,10 +78,7 @@ class FunctionObjective(Objective):
 
     def in_graph(self):
         """Return the function for compiled loops, or None where it cannot be traced."""
-        if self.function.concrete is None:
-            return None
-        sums = FunctionSums(self.function, self.shape, self.dtype_name, "gradient")
-        return InGraph(sums, (), np.zeros(0))
+        return InGraph(self._sums, (), np.zeros(0)) if self._sums.function.is_traced else None
 
     def is_rounding(self, theta, gradient, curvature, error, scale):
         """Return whether every entry of the projected gradient changes its sign where theta changes its last digits."""
@@ -107,11 +88,3 @@ class FunctionObjective(Objective):
         points = [self.project(theta + width * side) for side in [*sides, *-sides]]
         slopes = np.array([self.projected(point, self.evaluate(point).gradient) for point in points])
         return bool(((slopes.min(0) <= 0) & (slopes.max(0) >= 0)).all())
-
-
-class _Eagerly:
-    def __init__(self, function):
-        self.function = function
-
-    def __call__(self, theta):
-        return self.function(tf.constant(theta))

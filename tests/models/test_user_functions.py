@@ -80,6 +80,21 @@ def test_loss_that_returns_no_rows_is_refused():
         NonlinearRegression("a * x", loss=lambda y, raw: tf.reduce_sum((y - raw) ** 2)).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda y, raw: tf.square(y),
+        lambda y, raw: tf.round(raw) * y,
+        lambda y, raw: tf.square(raw - y) * tf.stop_gradient(1 + raw**2),
+    ],
+    ids=["unused", "rounded", "in a part"],
+)
+@pytest.mark.parametrize("model", [LinearRegression(), NonlinearRegression("a * x")], ids=["linear", "nonlinear"])
+def test_losses_that_the_tape_cannot_follow_are_refused(model, loss):
+    with pytest.raises(ValueError, match=r"loss=.* does not depend on raw through TensorFlow operations"):
+        model.set_params(loss=loss).fit(X, Y)
+
+
 def pseudo_huber(k, y, raw):
     return tf.sqrt(k**2 + (y - raw) ** 2)
 
