@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from gradfit import losses
 from gradfit.backend import _tape
 from gradfit.backend._devices import on_device
 from gradfit.inspection._summary import report
 from gradfit.inspection._uncertainty import correlations, uncertainty_of
+from gradfit.losses import SquaredError
 from gradfit.losses._kind import LossKind
+from gradfit.losses._named import get_loss
 from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import WrittenModel, called_model
@@ -171,7 +172,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         with on_device(self.device):
             function = self._function(X, self.parameter_names_, theta)
             unbounded = bounds_of(None, self.parameter_names_)
-            loss = LossKind.of(losses.SquaredError())
+            loss = LossKind.of(SquaredError())
             curves = Curves(function, *loss, X, np.zeros((1, 1)), np.ones(1), *unbounded)
             if not return_std:
                 return self._by_curve(curves.predict(theta))
@@ -208,18 +209,18 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise ValueError(f"NonlinearRegression: model={self.model!r} is neither a formula nor a function.")
 
     def _get_loss(self):
-        named = {"squared_error": losses.SquaredError, "absolute_error": losses.AbsoluteError}
-        if isinstance(self.loss, str) and self.loss in named:
-            return named[self.loss]()
-        if isinstance(self.loss, losses.Loss) and not self.loss.per_class:
-            self.loss.check_numbers()
-            return clone(self.loss)
-        if callable(self.loss) and not isinstance(self.loss, (type, losses.Loss)):
-            return losses.CustomLoss(self.loss)
-        raise ValueError(
-            f"NonlinearRegression: loss={self.loss!r} is not allowed. Allowed: 'squared_error', 'absolute_error', a "
-            "regression loss from gradfit.losses, or a function loss(y, raw)."
-        )
+        if isinstance(self.loss, str):
+            allowed = self.loss in ("squared_error", "absolute_error")
+        else:
+            allowed = callable(self.loss) and not (
+                isinstance(self.loss, type) or getattr(self.loss, "per_class", False)
+            )
+        if not allowed:
+            raise ValueError(
+                f"NonlinearRegression: loss={self.loss!r} is not allowed. Allowed: 'squared_error', 'absolute_error', "
+                "a regression loss from gradfit.losses, or a function loss(y, raw)."
+            )
+        return get_loss(self.loss)
 
     def _column_names(self, X):
         return column_names(X.shape[1], getattr(self, "feature_names_in_", None))

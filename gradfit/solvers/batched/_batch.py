@@ -117,15 +117,16 @@ def _advance(chunk, data, members, limits):
     shapes = tuple(np.shape(part) for part in tf.nest.flatten((data, packed)))
     worth = seen[shapes] >= _WORTH_XLA and not chunk.problem.function.loops and not seen["failures"]
     seen[shapes] += len(packed) + _CALL
-    found = None
+
+    def run(**how):
+        return compiled(chunk, specs, **how)(data, packed, limits).numpy().view(members.dtype)[:, 0]
+
     if worth:
         try:
-            found = compiled(chunk, specs, xla=True)(data, packed, limits)
+            return run(xla=True)
         except tf.errors.OpError:  # the user's function holds an operation that XLA does not know
             seen["failures"] += 1
-    if found is None:
-        found = compiled(chunk, specs, _is_serial(chunk.problem, data, len(packed)))(data, packed, limits)
-    return found.numpy().view(members.dtype)[:, 0]
+    return run(serial=_is_serial(chunk.problem, data, len(packed)))
 
 
 def _is_serial(problem, data, n_members) -> bool:
