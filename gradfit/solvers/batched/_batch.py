@@ -68,6 +68,13 @@ class Batch:
         return np.select(codes, [stationary, limit, "nonfinite"], stalled)
 
 
+def best_of(owner, tried, root_tol=-1.0):
+    """Return for each owner the first attempt at a root, to honour a good start, else the one of the lowest value."""
+    value = np.where(np.isfinite(tried["value"]), tried["value"], np.inf)
+    order = np.lexsort((np.where(tried["largest"] <= root_tol, -1.0, value), owner))
+    return tried[order[np.unique(owner[order], return_index=True)[1]]]
+
+
 @dataclass(frozen=True)
 class _Evaluation:
     problem: Residuals

@@ -10,7 +10,7 @@ import numpy as np
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data
 from gradfit.solvers._result import CONVERGED, RUNNING
-from gradfit.solvers.batched._batch import Batch
+from gradfit.solvers.batched._batch import Batch, best_of
 from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt
 from gradfit.solvers.batched._starts import curve_starts
 
@@ -73,8 +73,8 @@ def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, 
     converged = best["status"] == CONVERGED
     if converged.any():  # neighbours know a good start
         middle = np.median(best["theta"][converged], axis=0)
-        _retry(best, curves, lambda failed: np.tile(middle, (len(failed), 1, 1)), max_iter, tol)
-    _retry(best, curves, lambda failed: curve_starts(curves, failed, None, 1, random_state), max_iter, tol)
+        best = _retry(best, curves, lambda failed: np.tile(middle, (len(failed), 1, 1)), max_iter, tol)
+    best = _retry(best, curves, lambda failed: curve_starts(curves, failed, None, 1, random_state), max_iter, tol)
     kept = {name: best[name].copy() for name in ("theta", "start", "value", "gram", "error")}
     return Fit(
         **kept, n_iter=best["count"].astype(int), tol=tol, max_iter=max_iter,
@@ -85,22 +85,19 @@ def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, 
 
 
 def _retry(best, curves, starts, max_iter, tol):
-    """Give the curves that failed other starts, and keep what is better."""
+    """Return the best after other starts for the curves that failed."""
     failed = np.flatnonzero((best["status"] != CONVERGED) & (_floor(best, curves) < best["error"]))
     if not len(failed) or curves.interrupted:
-        return
+        return best
     second = _tournament(curves, failed, starts(failed), max_iter, tol)
-    better = ~(second["value"] >= best["value"][failed]) & np.isfinite(second["value"])
-    best[failed[better]] = second[better]
+    return best_of(np.append(np.arange(len(best)), failed), np.append(best, second))
 
 
 def _tournament(curves, owner, starts, max_iter, tol, report=None):
     """Minimize some curves from several starts each, (B, S, p): all for a few iterations, the best to the end."""
-    n_curves, n_starts, size = starts.shape
-    first = min(max_iter, _TRIAL) if n_starts > 1 else max_iter
-    ends = curves.minimize(starts.reshape(-1, size), np.repeat(owner, n_starts), first, tol, report)
-    merit = np.where(np.isfinite(ends["value"]), ends["value"], np.inf).reshape(n_curves, n_starts)
-    best = ends[np.argmin(merit, axis=1) + n_starts * np.arange(n_curves)]
+    several, flat = np.repeat(owner, starts.shape[1]), starts.reshape(-1, starts.shape[2])
+    first = min(max_iter, _TRIAL) if starts.shape[1] > 1 else max_iter
+    best = best_of(several, curves.minimize(flat, several, first, tol, report))
     going = np.flatnonzero(best["status"] == RUNNING)
     if len(going) and first < max_iter and not curves.interrupted:
         rest = curves.minimize(best["theta"][going], owner[going], max_iter - first, tol, report)

@@ -11,7 +11,7 @@ from gradfit.losses import SquaredError
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data
 from gradfit.solvers._result import MESSAGES, NONFINITE
-from gradfit.solvers.batched._batch import Batch
+from gradfit.solvers.batched._batch import Batch, best_of
 from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt
 from gradfit.solvers.batched._ranks import least_norm, ranks
 
@@ -135,7 +135,7 @@ def _search(equations, starts, tol, max_iter, random_state, report):
 
     owner = np.repeat(np.arange(n_systems), n_starts)
     tried = attempts(owner, starts.reshape(-1, size), report)
-    best = _best_of(owner, tried, tol)
+    best = best_of(owner, tried, tol)
     for reach, count in _ESCAPES:
         stuck = np.flatnonzero(~(best["largest"] <= tol) & (best["status"] != NONFINITE))
         if equations.interrupted or not len(stuck):
@@ -144,16 +144,9 @@ def _search(equations, starts, tol, max_iter, random_state, report):
         x = best["theta"][again]
         x = equations.project(x + reach * (0.1 + np.abs(x)) * random_state.normal(size=x.shape))
         owner, tried = np.append(owner, again), np.append(tried, attempts(again, x))
-        best = _best_of(owner, tried, tol)
+        best = best_of(owner, tried, tol)
     status = equations.statuses(best, "stationary", _NEARLY_STATIONARY, "stationary")
     return best["theta"].copy(), status, _distinct(owner, tried, n_systems, tol), best["count"].astype(int)
-
-
-def _best_of(owner, tried, tol):
-    """Return the best attempt at each system: the first that solved it, to honour a good start, else the lowest."""
-    merit = np.where(np.isfinite(tried["value"]), tried["value"], np.inf)
-    order = np.lexsort((np.where(tried["largest"] <= tol, -1.0, merit), owner))
-    return tried[order[np.unique(owner[order], return_index=True)[1]]]
 
 
 def _distinct(owner, tried, n_systems, tol):
