@@ -209,13 +209,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise ValueError(f"NonlinearRegression: model={self.model!r} is neither a formula nor a function.")
 
     def _get_loss(self):
-        if isinstance(self.loss, str):
-            allowed = self.loss in ("squared_error", "absolute_error")
-        else:
-            allowed = callable(self.loss) and not (
-                isinstance(self.loss, type) or getattr(self.loss, "per_class", False)
-            )
-        if not allowed:
+        known = self.loss in ("squared_error", "absolute_error") if isinstance(self.loss, str) else callable(self.loss)
+        if not known or isinstance(self.loss, type) or getattr(self.loss, "per_class", False):
             raise ValueError(
                 f"NonlinearRegression: loss={self.loss!r} is not allowed. Allowed: 'squared_error', 'absolute_error', "
                 "a regression loss from gradfit.losses, or a function loss(y, raw)."

@@ -57,7 +57,7 @@ class BoundOptimizer:
 
 
 class Point(NamedTuple):
-    """Where a descent stands: parameters, the gradient seen there, the best parameters; their values, all updates."""
+    """Where a descent stands: the last parameters and the gradient there, the best ones, what they are worth."""
 
     theta: Any
     gradient: Any
@@ -68,7 +68,7 @@ class Point(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What holds for a chunk: penalty and bounds, of each parameter; weight and number of rows, and the stop rule."""
+    """What holds during a chunk: penalty and bounds of the parameters, total weight and number of rows, stop rule."""
 
     l2: Any
     lower: Any

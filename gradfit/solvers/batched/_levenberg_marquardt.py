@@ -134,7 +134,7 @@ class LevenbergMarquardt:
         A column that vanishes makes a system stationary too, so it is measured by the norm it has had.
         """
         free = tf.where(_pressed(theta, sums.slope, data), tf.zeros_like(theta), sums.slope)
-        norms = tf.sqrt(_diagonal(sums.gram, theta))
+        norms = tf.sqrt(tf.linalg.diag_part(sums.gram))
         norms = (tf.maximum(norms, scale) if self.stops_at_roots else norms) * tf.sqrt(sums.energy)[:, None]
         cosines = tf.where(tf.equal(free, 0.0), free, tf.abs(free) / tf.where(norms > 0.0, norms, 1.0))
         exact = sums.largest <= _EXACT_ULPS * _EPS * tf.reduce_max(tf.abs(data.y), 1)
@@ -156,18 +156,14 @@ def _pressed(theta, slope, data):
 
 def _step_to_try(data, state):
     """Return the column scale and the damped Gauss-Newton step, both (B, p), and whether there is one."""
-    scale = tf.maximum(tf.sqrt(_diagonal(state.gram, state.theta)), state.scale)
+    scale = tf.maximum(tf.sqrt(tf.linalg.diag_part(state.gram)), state.scale)
     free = tf.cast(~_pressed(state.theta, state.slope, data), tf.float64)
     inverse = free / tf.where(scale > 0.0, scale, 1.0)
     matrix = state.gram * inverse[:, :, None] * inverse[:, None, :]
-    diagonal = _diagonal(matrix, state.theta) + state.damping[:, None] + (1.0 - free)
+    diagonal = tf.linalg.diag_part(matrix) + state.damping[:, None] + (1.0 - free)
     shift = _solve(tf.linalg.set_diag(matrix, diagonal), -state.slope * inverse) * inverse
     solved = tf.reduce_all(tf.math.is_finite(shift), 1)
     return scale, tf.where(solved[:, None], shift, tf.zeros_like(shift)), solved
-
-
-def _diagonal(matrix, theta):
-    return tf.ensure_shape(tf.linalg.diag_part(matrix), theta.shape)
 
 
 def _solve(matrix, vector):
