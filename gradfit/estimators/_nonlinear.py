@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from gradfit import losses
 from gradfit.backend._devices import on_device
 from gradfit.inspection._summary import report
 from gradfit.inspection._uncertainty import correlations, uncertainty_of
+from gradfit.losses import SquaredError
 from gradfit.losses._kind import LossKind
+from gradfit.losses._named import get_loss
 from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import Written, called_model
@@ -168,7 +169,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         with on_device(self.device):
             function = self._function(X, self.parameter_names_, theta)
             unbounded = bounds_of(None, self.parameter_names_)
-            loss = LossKind.of(losses.SquaredError())
+            loss = LossKind.of(SquaredError())
             curves = Curves(function, *loss, X, np.zeros((1, 1)), np.ones(1), *unbounded)
             if not return_std:
                 return self._by_curve(curves.predict(theta))
@@ -205,18 +206,13 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise ValueError(f"NonlinearRegression: model={self.model!r} is neither a formula nor a function.")
 
     def _get_loss(self):
-        named = {"squared_error": losses.SquaredError, "absolute_error": losses.AbsoluteError}
-        if isinstance(self.loss, str) and self.loss in named:
-            return named[self.loss]()
-        if isinstance(self.loss, losses.Loss) and not self.loss.per_class:
-            self.loss.check_numbers()
-            return clone(self.loss)
-        if callable(self.loss) and not isinstance(self.loss, (type, losses.Loss)):
-            return losses.CustomLoss(self.loss)
-        raise ValueError(
-            f"NonlinearRegression: loss={self.loss!r} is not allowed. Allowed: 'squared_error', 'absolute_error', a "
-            "regression loss from gradfit.losses, or a function loss(y, raw)."
-        )
+        known = self.loss in ("squared_error", "absolute_error") if isinstance(self.loss, str) else callable(self.loss)
+        if not known or isinstance(self.loss, type) or getattr(self.loss, "per_class", False):
+            raise ValueError(
+                f"NonlinearRegression: loss={self.loss!r} is not allowed. Allowed: 'squared_error', 'absolute_error', "
+                "a regression loss from gradfit.losses, or a function loss(y, raw)."
+            )
+        return get_loss(self.loss)
 
     def _column_names(self, X):
         return column_names(X.shape[1], getattr(self, "feature_names_in_", None))

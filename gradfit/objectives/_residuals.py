@@ -34,13 +34,12 @@ class Data(NamedTuple):
 
     def take(self, index):
         """Return the data of some members."""
+
+        def some(part):
+            return part[index] if len(part) > 1 else part
+
         own = tuple(part[index] for part in self.own)
-        several = {
-            name: getattr(self, name)[index]
-            for name in ("y", "weight", "lower", "upper")
-            if len(getattr(self, name)) > 1
-        }
-        return self._replace(own=own, **several)
+        return Data(self.shared, own, some(self.y), some(self.weight), self.numbers, some(self.lower), some(self.upper))
 
 
 class Sums(NamedTuple):

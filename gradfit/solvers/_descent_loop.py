@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from gradfit.backend._compile import compiled, spec_of
 from gradfit.backend._tensorflow import tf
 from gradfit.solvers._solver import History
 
-_FLOAT, _COUNT = np.dtype(np.float64), np.dtype(np.int32)
+_FLOAT = np.dtype(np.float64)
 
 
 class BoundOptimizer:
@@ -27,21 +26,23 @@ class BoundOptimizer:
         self._variable = keras.Variable(np.zeros(size), dtype="float64", trainable=True)
         self._optimizer = kind.from_config(json.loads(config))
         self._optimizer.build([self._variable])
-        self._fresh = self.save()
         self._held: list | None = None
+        self._fresh = self.save()
 
     def save(self):
         """Return the optimizer's variables as NumPy arrays."""
         self._held = [v.numpy() for v in self._optimizer.variables]
         return self._held
 
-    def load(self, rate, values):
+    def load(self, values, rate=None):
         """Set the optimizer's variables, to those of a new optimizer if `values` is None."""
-        if values is None or values is not self._held:
-            for variable, value in zip(self._optimizer.variables, values or self._fresh, strict=True):
+        values = values or self._fresh
+        if values is not self._held:
+            for variable, value in zip(self._optimizer.variables, values, strict=True):
                 variable.assign(value)
         if rate is not None:
             self._optimizer.learning_rate.assign(rate)
+        self._held = None  # from here on they change
 
     def update(self, theta, gradient):
         """Return the parameters after one update of the optimizer (tensors)."""
@@ -56,20 +57,19 @@ class BoundOptimizer:
 
 
 class Point(NamedTuple):
-    """Where a descent stands, all tensors: parameters, what was seen there, the best of it."""
+    """Where a descent stands: the last parameters and the gradient there, the best ones, what they are worth."""
 
     theta: Any
-    value: Any
     gradient: Any
     best_theta: Any
+    value: Any
     best_value: Any
     updates: Any
 
 
-class Numbers(NamedTuple):
-    """The numbers of an objective and of the stop rule, all tensors."""
+class Setting(NamedTuple):
+    """What holds during a chunk: penalty and bounds of the parameters, total weight and number of rows, stop rule."""
 
-    loss: Any
     l2: Any
     lower: Any
     upper: Any
@@ -98,40 +98,44 @@ class Chunk:
 
     def on(self, objective, graph):
         """Return the compiled chunk for an objective, as a function of states."""
-        size = objective.size
-        vector, number = spec_of(_FLOAT, size), spec_of(_FLOAT)
-        whole = spec_of(np.dtype(np.int64))
+        size, free = objective.size, np.full(objective.size, np.inf)
         data = tuple(spec_of(np.dtype(p.dtype.name), *[None] * len(p.shape[:1]), *p.shape[1:]) for p in graph.data)
-        point = Point(vector, number, vector, vector, number, whole)
-        numbers = Numbers(
-            spec_of(_FLOAT, None),
-            vector,
-            vector,
-            vector,
-            number,
-            spec_of(_COUNT),
-            number,
-            whole,
-            number,
-            number,
-            spec_of(_COUNT),
-        )
-        program = compiled(self, (data, point, numbers), graph.is_serial)
-        zeros, infinite = np.zeros(size), np.full(size, np.inf)
-        fixed = Numbers(
-            graph.numbers, zeros if objective.l2 is None else objective.l2,
-            -infinite if objective.lower is None else objective.lower,
-            infinite if objective.upper is None else objective.upper, np.float64(graph.total),
-            np.int32(graph.n_rows), 0.0, 0, 0.0, 0.0, 0,
-        )  # fmt: skip
-        return partial(_run, program, graph.data, fixed)
+        specs = data, spec_of(_FLOAT, None), spec_of(_FLOAT, 6, size), spec_of(_FLOAT, 10)
+        program = compiled(self, specs, graph.is_serial)
+        l2 = np.zeros(size) if objective.l2 is None else objective.l2
+        lower, upper = (objective.lower, objective.upper) if self.is_bounded else (-free, free)
 
-    def __call__(self, data, point, numbers):
+        def run(objective, state, limit, tol, scale):
+            value = 0.0 if state.value is None else state.value
+            vectors = np.stack([state.theta, state.gradient, state.best_theta, l2, lower, upper])
+            scalars = np.array([
+                value, state.best_value, state.updates, graph.total, graph.n_rows, state.noise, state.seed, tol, scale,
+                limit,
+            ], np.float64)  # fmt: skip
+            point, history = program(graph.data, graph.numbers, vectors, scalars)
+            values, errors, *path = (part.numpy() for part in history)
+            objective.n_passes += len(values)
+            state = state._replace(**{name: part.numpy() for name, part in point._asdict().items()})
+            history = History(values.tolist(), errors.tolist(), [*path[0]] if path else [])
+            return state._replace(updates=int(state.updates)), history
+
+        return run
+
+    def __call__(self, data, numbers, vectors, scalars):
         """Return the point after at most `limit` iterations, and their values, scaled gradients and parameters."""
+        vectors, scalars = tf.unstack(vectors), tf.unstack(scalars)
+        first, setting = Point(*vectors[:3], *scalars[:3]), Setting(*vectors[3:], *scalars[3:])
+
+        def evaluate(batch, theta, total):
+            packed = self.sums(*batch, theta, numbers) / total
+            if not self.is_penalized:
+                return packed[0], packed[1:]
+            slope = setting.l2 * theta
+            return packed[0] + 0.5 * tf.tensordot(slope, theta, 1), packed[1:] + slope
 
         def body(i, point, running, history):
-            point = self._pass(data, point, numbers) if self.batch_size else self._update(data, point, numbers)
-            error = self._error(point, numbers)
+            point = (self._pass if self.batch_size else self._update)(evaluate, data, point, setting)
+            error = self._error(point, setting)
             finite = tf.math.is_finite(point.value + error)
             better = finite & (point.value < point.best_value)
             point = point._replace(
@@ -140,79 +144,49 @@ class Chunk:
             )
             entries = (point.value, error, point.theta)
             history = tuple(h.write(i, entry) for h, entry in zip(history, entries, strict=False))
-            return i + 1, point, finite & (error > numbers.tol), history
+            return i + 1, point, finite & (error > setting.tol), history
 
+        limit = tf.cast(setting.limit, tf.int32)
         n_parts = 3 if self.record else 2
         history = tuple(tf.TensorArray(tf.float64, size=1, dynamic_size=True) for _ in range(n_parts))
-        start = (tf.constant(0), point, tf.constant(True), history)
-        _, point, _, history = tf.while_loop(lambda i, _, running, __: running & (i < numbers.limit), body, start)
+        start = tf.constant(0), first, tf.constant(True), history
+        _, point, _, history = tf.while_loop(lambda i, _, running, __: running & (i < limit), body, start)
         return point, tuple(h.stack() for h in history)
 
-    def _evaluate(self, data, theta, numbers, total):
-        packed = self.sums(*data, theta, numbers.loss) / total
-        if not self.is_penalized:
-            return packed[0], packed[1:]
-        slope = numbers.l2 * theta
-        return packed[0] + 0.5 * tf.tensordot(slope, theta, 1), packed[1:] + slope
-
-    def _update(self, data, point, numbers):
+    def _update(self, evaluate, data, point, setting):
         """Make one update with all rows.
 
         Adam and its kin divide by the gradient's own size, and would blow rounding errors up to full steps.
         """
-        gradient = tf.where(tf.abs(point.gradient) > numbers.noise, point.gradient, tf.zeros_like(point.gradient))
+        gradient = tf.where(tf.abs(point.gradient) > setting.noise, point.gradient, tf.zeros_like(point.gradient))
         theta = self.optimizer.update(point.theta, gradient)
         if self.is_bounded:
-            theta = tf.clip_by_value(theta, numbers.lower, numbers.upper)
-        value, gradient = self._evaluate(data, theta, numbers, numbers.total)
-        return point._replace(theta=theta, value=value, gradient=gradient, updates=point.updates + 1)
+            theta = tf.clip_by_value(theta, setting.lower, setting.upper)
+        value, gradient = evaluate(data, theta, setting.total)
+        return point._replace(theta=theta, value=value, gradient=gradient, updates=point.updates + 1.0)
 
-    def _pass(self, data, point, numbers):
+    def _pass(self, evaluate, data, point, setting):
         """Make one update per mini-batch of a fresh shuffle; keep the means of values and gradients."""
-        n_rows = numbers.n_rows
-        seed = tf.stack([numbers.seed, point.updates])
+        n_rows, seed = tf.cast(setting.n_rows, tf.int32), tf.cast([setting.seed, point.updates], tf.int64)
         order = tf.random.experimental.stateless_shuffle(tf.range(n_rows), seed=seed)
 
         def body(start, theta, values, gradients, count):
             index = order[start : start + self.batch_size]
             batch = (*(tf.gather(part, index) for part in data[:3]), data[3])
             total = tf.reduce_sum(tf.cast(batch[2], tf.float64))
-            value, gradient = self._evaluate(batch, theta, numbers, tf.maximum(total, np.finfo(np.float64).tiny))
+            value, gradient = evaluate(batch, theta, tf.maximum(total, np.finfo(np.float64).tiny))
             theta = self.optimizer.update(theta, gradient)
-            return start + self.batch_size, theta, values + value, gradients + gradient, count + 1
+            return start + self.batch_size, theta, values + value, gradients + gradient, count + 1.0
 
         zero = tf.constant(0.0, tf.float64)
-        start = (tf.constant(0), point.theta, zero, tf.zeros_like(point.theta), tf.constant(0, tf.int64))
+        start = tf.constant(0), point.theta, zero, tf.zeros_like(point.theta), zero
         _, theta, values, gradients, count = tf.while_loop(lambda start, *_: start < n_rows, body, start)
-        many = tf.cast(count, tf.float64)
         return point._replace(
-            theta=theta, value=values / many, gradient=gradients / many, updates=point.updates + count
+            theta=theta, value=values / count, gradient=gradients / count, updates=point.updates + count
         )
 
-    def _error(self, point, numbers):
+    def _error(self, point, setting):
         slope = point.gradient
         if self.is_bounded:
-            slope = tf.clip_by_value(slope, point.theta - numbers.upper, point.theta - numbers.lower)
-        return tf.reduce_max(tf.abs(slope)) / numbers.scale
-
-
-def _run(program, data, fixed, objective, state, limit, tol, scale):
-    """Run a chunk from a state; return the state after it, and its history."""
-    value = 0.0 if state.value is None else state.value
-    point = Point(
-        state.theta, np.float64(value), state.gradient, state.best_theta, np.float64(state.best_value),
-        np.int64(state.updates),
-    )  # fmt: skip
-    numbers = fixed._replace(
-        noise=np.float64(state.noise), seed=np.int64(state.seed), tol=np.float64(tol), scale=np.float64(scale),
-        limit=np.int32(limit),
-    )  # fmt: skip
-    point, history = program(data, point, numbers)
-    theta, value, gradient, best_theta, best_value, updates = (part.numpy() for part in point)
-    values, errors, *path = (part.numpy() for part in history)
-    objective.n_passes += len(values)
-    state = state._replace(
-        theta=theta, value=float(value), gradient=gradient, best_theta=best_theta, best_value=float(best_value),
-        updates=int(updates),
-    )  # fmt: skip
-    return state, History(values.tolist(), errors.tolist(), [*path[0]] if path else [])
+            slope = tf.clip_by_value(slope, point.theta - setting.upper, point.theta - setting.lower)
+        return tf.reduce_max(tf.abs(slope)) / setting.scale

@@ -41,10 +41,8 @@ class EarlyStopping:
     def __call__(self, theta):
         """Return the best parameters once the held-out loss has stopped improving, else None."""
         self.last = self.objective.evaluate(theta).value
-        if self.kept is None:
-            self.first = self.last
-        else:
-            self.waited += 1
+        self.first = self.last if self.kept is None else self.first
+        self.waited += 1
         if self.kept is None or self.last < self.best:
             self.best, self.kept, self.waited = self.last, theta, 0
         return self.kept if self.waited >= self.patience else None

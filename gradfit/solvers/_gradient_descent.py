@@ -122,11 +122,10 @@ class GradientDescent(Solver):
             scheduled = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
             config["learning_rate"] = keras.optimizers.schedules.serialize(rate) if scheduled else float(rate)
         rate = config["learning_rate"]
-        if not isinstance(rate, dict):
-            config["learning_rate"], rate = 1.0, float(rate)
-        else:
-            rate = None
-        return type(found), json.dumps(config, sort_keys=True), rate
+        if isinstance(rate, dict):
+            return type(found), json.dumps(config, sort_keys=True), None
+        config["learning_rate"] = 1.0
+        return type(found), json.dumps(config, sort_keys=True), float(rate)
 
     def for_functions(self):
         """Return itself."""
@@ -150,7 +149,7 @@ class GradientDescent(Solver):
     def session(self, objective, record=True):
         """Own the variables of an optimizer for as long as the descent lasts."""
         kind, config, rate = self._settings()
-        optimizer = _optimizer_of(kind, config, objective.size)
+        optimizer = _bound(kind, config, objective.size)
         with optimizer.lock:
             yield Descent(self, objective, optimizer, rate, record)
 
@@ -167,22 +166,19 @@ class Descent:
     def __init__(self, solver, objective, optimizer: BoundOptimizer, rate, record):
         self.optimizer, self.batch_size, self._rate = optimizer, solver.batch_size, rate
         self.in_batches = solver.in_batches(objective)
-        self._chunk = self._compile(objective, record)
-        self._length = 1 if self.in_batches else _MOST_ITERATIONS
-        if self._chunk is not None and objective.traffic:
-            self._length = int(np.clip(1e9 / objective.traffic, 1, self._length))
-
-    def _compile(self, objective, record):
+        self._run, self._length = self._step, 1 if self.in_batches else _MOST_ITERATIONS
         graph = None if objective.l1 is not None else objective.in_graph()
-        if graph is None or (self.in_batches and objective.rows.n_rows > _COMPILED_UPDATES * self.batch_size):
-            return None
-        return Chunk(
-            graph.sums, self.optimizer, self.batch_size, objective.lower is not None, objective.l2 is not None, record
-        ).on(objective, graph)  # fmt: skip
+        if graph is None or (self.in_batches and graph.n_rows > _COMPILED_UPDATES * self.batch_size):
+            return
+        is_bounded, is_penalized = objective.lower is not None, objective.l2 is not None
+        chunk = Chunk(graph.sums, optimizer, self.batch_size, is_bounded, is_penalized, record)
+        self._run = chunk.on(objective, graph)
+        if objective.traffic:
+            self._length = int(np.clip(1e9 / objective.traffic, 1, self._length))
 
     def init(self, objective, start) -> DescentState:
         """Set the optimizer's variables and evaluate the start; mini-batches are evaluated only as they come."""
-        self.optimizer.load(self._rate, start.optimizer_state)
+        self.optimizer.load(start.optimizer_state, self._rate)
         value, gradient, noise = None, np.ones_like(start.theta), 0.0
         if not self.in_batches:
             value, gradient = objective.evaluate(start.theta)[:2]
@@ -193,42 +189,47 @@ class Descent:
 
     def advance(self, objective, state, limit, tol, scale):
         """Return the state after some iterations, and their history."""
-        self.optimizer.load(None, state.optimizer_state)
+        self.optimizer.load(state.optimizer_state)
         began = time.perf_counter()
-        limit = min(limit, self._length)
-        advance = self._step if self._chunk is None else self._chunk
-        state, history = advance(objective, state, limit, tol, scale)
+        state, history = self._run(objective, state, min(limit, self._length), tol, scale)
         speed_up = np.clip(_CHUNK_SECONDS / (time.perf_counter() - began), 0.1, 4.0)
         self._length = int(np.clip(len(history.values) * speed_up, 1, _MOST_ITERATIONS))
         return state._replace(optimizer_state=self.optimizer.save()), history
 
     def _step(self, objective, state, limit, tol, scale):
-        """Make one update with all rows, or one update per mini-batch of a pass."""
-        theta, updates = state.theta, state.updates
-        if not self.in_batches:
-            gradient = np.where(np.abs(state.gradient) > state.noise, state.gradient, 0.0)
-            theta, updates = objective.project(self.optimizer(theta, gradient)), updates + 1
-            value, gradient = objective.evaluate(theta)[:2]
-        else:
-            seen = []
-            random_state = np.random.RandomState((state.seed + updates) % 2**32)
-            for rows in objective.rows.batches(self.batch_size, random_state):
-                if rows.total_weight <= 0:
-                    continue
-                part = objective.on(rows)
-                new = part.evaluate(theta)
-                gradient = part.subgradient(theta, new.gradient)  # `partial_fit` may come here with an L1 part
-                theta = self.optimizer(theta, gradient)
-                seen.append((new.value, gradient))
-            value = float(np.mean([v for v, _ in seen])) if seen else 0.0
-            gradient = np.mean([g for _, g in seen], axis=0) if seen else np.zeros_like(theta)
-            updates += len(seen)
-        better = np.isfinite(value) and value < state.best_value
-        state = state._replace(
-            theta=theta, value=value, gradient=gradient, updates=updates,
-            best_theta=theta if better else state.best_theta, best_value=value if better else state.best_value,
+        """Make one iteration, update by update."""
+        state = (self._pass if self.in_batches else self._update)(objective, state)
+        if np.isfinite(state.value) and state.value < state.best_value:
+            state = state._replace(best_theta=state.theta, best_value=state.value)
+        error = objective.stationarity(state.theta, state.gradient) / scale
+        return state, History([state.value], [error], [state.theta])
+
+    def _update(self, objective, state):
+        gradient = np.where(np.abs(state.gradient) > state.noise, state.gradient, 0.0)
+        theta = objective.project(self.optimizer(state.theta, gradient))
+        value, gradient = objective.evaluate(theta)[:2]
+        return state._replace(theta=theta, value=value, gradient=gradient, updates=state.updates + 1)
+
+    def _pass(self, objective, state):
+        theta, values, gradients = state.theta, [], []
+        random_state = np.random.RandomState((state.seed + state.updates) % 2**32)
+        for rows in objective.rows.batches(self.batch_size, random_state):
+            if rows.total_weight <= 0:
+                continue
+            part = objective.on(rows)
+            new = part.evaluate(theta)
+            values.append(new.value)
+            gradients.append(part.subgradient(theta, new.gradient))  # `partial_fit` may come here with an L1 part
+            theta = self.optimizer(theta, gradients[-1])
+        if not values:
+            return state._replace(value=0.0, gradient=np.zeros_like(theta))
+        return state._replace(
+            theta=theta, value=float(np.mean(values)), gradient=np.mean(gradients, axis=0),
+            updates=state.updates + len(values),
         )  # fmt: skip
-        return state, History([value], [objective.stationarity(theta, gradient) / scale], [theta])
+
+
+_bound = lru_cache(maxsize=32)(BoundOptimizer)
 
 
 @lru_cache(maxsize=32)
@@ -239,8 +240,3 @@ def _default_optimizer(named):
         return named() if isinstance(named, type) else keras.optimizers.get(named)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"solver={named!r} is not known. {_ALLOWED}") from error
-
-
-@lru_cache(maxsize=32)
-def _optimizer_of(kind, config, size) -> BoundOptimizer:
-    return BoundOptimizer(kind, config, size)

@@ -21,16 +21,19 @@ _EXACT_ULPS = 16  # residuals as small as this, in units of y, are rounding erro
 
 
 class LMState(NamedTuple):
-    """Where every member of the batch stands; B members, p parameters; one (B, ...) array between programs.
+    """Where every member of the batch stands; B members, p parameters. Between programs a record of floats a member.
 
     `scale` holds the largest norm that each column of the Jacobian has had, `damping` and `growth` Nielsen's
-    numbers, `error` the stationarity (the largest cosine between the residual and a column of the Jacobian).
+    numbers, `error` the stationarity (the largest cosine between the residual and a column of the Jacobian),
+    `status` a code of `_result` (RUNNING means in the end that max_iter was reached), `count` the steps tried.
     """
 
+    start: Any
     theta: Any
     value: Any
     slope: Any
     gram: Any
+    energy: Any
     largest: Any
     error: Any
     scale: Any
@@ -40,16 +43,21 @@ class LMState(NamedTuple):
     count: Any
 
     @classmethod
-    def unpack(cls, packed, size: int, reshape=np.reshape) -> LMState:
-        """Return the parts of an array, for so many parameters."""
-        shapes = {"gram": (size, size), **dict.fromkeys(("theta", "slope", "scale"), (size,))}
-        ends = np.cumsum([math.prod(shapes.get(name, ())) for name in cls._fields]).tolist()
-        columns = [packed[:, start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        return cls(*(reshape(c, (-1, *shapes.get(n, ()))) for n, c in zip(cls._fields, columns, strict=True)))
+    def shapes(cls, size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each part of a member with so many parameters."""
+        vectors = dict.fromkeys(("start", "theta", "slope", "scale"), (size,))
+        return dict.fromkeys(cls._fields, ()) | vectors | {"gram": (size, size)}
 
-    def pack(self, reshape=np.reshape, concat=np.concatenate):
-        """Return all parts as one array."""
-        return concat([reshape(part, (-1, math.prod(part.shape[1:]))) for part in self], 1)
+    @classmethod
+    def unpack(cls, packed, size: int) -> LMState:
+        """Return the parts of a tensor of records."""
+        shapes = cls.shapes(size).values()
+        parts = tf.split(packed, [math.prod(shape) for shape in shapes], 1)
+        return cls(*(tf.reshape(part, (-1, *shape)) for part, shape in zip(parts, shapes, strict=True)))
+
+    def pack(self):
+        """Return all parts as one tensor of records."""
+        return tf.concat([tf.reshape(part, (-1, math.prod(part.shape[1:]))) for part in self], 1)
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class LevenbergMarquardt:
 
     Parameters
     ----------
-    stops_at_roots : bool
+    stops_at_roots : bool, default=False
         Whether residuals near zero are an end in itself, as for equations.
 
     References
@@ -81,12 +89,14 @@ class LevenbergMarquardt:
     stops_at_roots: bool = False
 
     def start(self, theta):
-        """Return the packed state before the first evaluation, for starts (B, p) in NumPy."""
-        one, none = np.ones(len(theta)), np.zeros_like(theta)
-        return LMState(
-            theta, np.inf * one, none, none[:, :, None] * none[:, None, :], np.inf * one, one, none,
-            _FIRST_DAMPING * one, 2.0 * one, RUNNING * one, -one,
-        ).pack()  # fmt: skip
+        """Return the records of a batch before the first evaluation, for starts (B, p)."""
+        kind = np.dtype([(name, np.float64, shape) for name, shape in LMState.shapes(theta.shape[1]).items()])
+        members = np.zeros(len(theta), kind)
+        members["start"] = members["theta"] = theta
+        members["value"] = members["largest"] = np.inf
+        members["error"], members["damping"], members["growth"] = 1.0, _FIRST_DAMPING, 2.0
+        members["status"], members["count"] = RUNNING, -1
+        return members
 
     def step(self, problem, data, state: LMState, tol, root_tol) -> LMState:
         """Try one step of every running member; the first one only evaluates the start."""
@@ -94,21 +104,17 @@ class LevenbergMarquardt:
         trial = tf.clip_by_value(state.theta + shift, data.lower, data.upper)
         shift = trial - state.theta
         sums = problem.sums(trial, data)
-        finite, fresh = _is_finite(sums), state.count < 0
-        exact = sums.largest <= _EXACT_ULPS * _EPS * tf.reduce_max(tf.abs(data.y), 1)
-        error = tf.where(exact, tf.zeros_like(sums.value), self._stationarity(sums, trial, data, scale))
-        predicted = _predicted(state, shift)
-        actual = state.value - sums.value
-        noise = _NOISE_ULPS * _EPS * state.value
+        error = self._stationarity(sums, trial, data, scale)
+        fresh, running = state.count < 0, tf.equal(state.status, float(RUNNING))
+        finite = tf.math.is_finite(sums.value + tf.reduce_sum(sums.slope, 1) + tf.reduce_sum(sums.gram, [1, 2]))
+        curved = tf.reduce_sum(state.gram * shift[:, :, None] * shift[:, None, :], [1, 2])
+        predicted = -tf.reduce_sum(state.slope * shift, 1) - 0.5 * curved
+        actual, noise = state.value - sums.value, _NOISE_ULPS * _EPS * state.value
         level = (tf.abs(actual) <= noise) & (predicted <= noise) & (error < state.error)
         accepted = finite & (fresh | ((predicted > 0.0) & ((actual > 1e-4 * predicted) | level)))
         ratio = tf.where(accepted & ~fresh, actual / tf.where(predicted > 0.0, predicted, 1.0), 0.5)
         calmer = tf.maximum(1.0 - (2.0 * tf.minimum(ratio, 1.0) - 1.0) ** 3, _CALMEST)
-        running = tf.equal(state.status, float(RUNNING))
-        there = {
-            "theta": trial, "value": sums.value, "slope": sums.slope, "gram": sums.gram, "largest": sums.largest,
-            "error": error,
-        }  # fmt: skip
+        there = {**sums._asdict(), "theta": trial, "error": error}
         new = state._replace(
             scale=scale,
             damping=state.damping * tf.where(accepted, calmer, state.growth),
@@ -117,8 +123,9 @@ class LevenbergMarquardt:
             **{name: _where(accepted & running, value, getattr(state, name)) for name, value in there.items()},
         )
         small = tf.reduce_max(tf.abs(shift * scale), 1) <= 4.0 * _EPS * tf.reduce_max(tf.abs(state.theta * scale), 1)
-        status = self._judged(state, new, accepted, small & solved & ~fresh, tol, root_tol)
-        status = tf.where(fresh & ~finite, NONFINITE, status)
+        stuck = (small & solved & ~fresh) | (new.damping > _MOST_DAMPING)
+        done = _is_done(state, new, accepted, stuck, tol, root_tol)
+        status = tf.where(done, CONVERGED, tf.where(fresh & ~finite, NONFINITE, tf.where(stuck, STALLED, RUNNING)))
         return new._replace(status=tf.where(running, tf.cast(status, tf.float64), state.status))
 
     def _stationarity(self, sums, theta, data, scale):
@@ -127,26 +134,19 @@ class LevenbergMarquardt:
         A column that vanishes makes a system stationary too, so it is measured by the norm it has had.
         """
         free = tf.where(_pressed(theta, sums.slope, data), tf.zeros_like(theta), sums.slope)
-        norms = tf.sqrt(_diagonal(sums.gram, theta))
+        norms = tf.sqrt(tf.linalg.diag_part(sums.gram))
         norms = (tf.maximum(norms, scale) if self.stops_at_roots else norms) * tf.sqrt(sums.energy)[:, None]
-        return tf.reduce_max(tf.where(tf.equal(free, 0.0), free, tf.abs(free) / tf.where(norms > 0.0, norms, 1.0)), 1)
-
-    def _judged(self, state, new, accepted, small, tol, root_tol):
-        at_root = new.largest <= root_tol
-        stuck = small | (new.damping > _MOST_DAMPING)
-        if not self.stops_at_roots:
-            done = accepted & (new.error <= tol)
-            return tf.where(done, CONVERGED, tf.where(stuck, STALLED, RUNNING))
-        slow = accepted & (new.value > 0.25 * state.value)  # another step would not make the root any sharper
-        deep = new.largest <= 1e-6 * root_tol
-        stationary = accepted & (new.error <= tol) & ~at_root
-        done = (at_root & (deep | slow | stuck)) | stationary
-        return tf.where(done, CONVERGED, tf.where(stuck, STALLED, RUNNING))
+        cosines = tf.where(tf.equal(free, 0.0), free, tf.abs(free) / tf.where(norms > 0.0, norms, 1.0))
+        exact = sums.largest <= _EXACT_ULPS * _EPS * tf.reduce_max(tf.abs(data.y), 1)
+        return tf.where(exact, tf.zeros_like(sums.value), tf.reduce_max(cosines, 1))
 
 
-def _is_finite(sums):
-    slope = tf.reduce_all(tf.math.is_finite(sums.slope), 1)
-    return tf.math.is_finite(sums.value) & slope & tf.reduce_all(tf.math.is_finite(sums.gram), [1, 2])
+def _is_done(state, new, accepted, stuck, tol, root_tol):
+    """Return who is at a root as sharp as it gets, or at another stationary point."""
+    at_root = new.largest <= root_tol
+    slow = accepted & (new.value > 0.25 * state.value)  # another step would not make the root any sharper
+    sharp = (new.largest <= 1e-6 * root_tol) | slow | stuck
+    return tf.where(at_root, sharp, accepted & (new.error <= tol))
 
 
 def _pressed(theta, slope, data):
@@ -156,23 +156,14 @@ def _pressed(theta, slope, data):
 
 def _step_to_try(data, state):
     """Return the column scale and the damped Gauss-Newton step, both (B, p), and whether there is one."""
-    scale = tf.maximum(tf.sqrt(_diagonal(state.gram, state.theta)), state.scale)
+    scale = tf.maximum(tf.sqrt(tf.linalg.diag_part(state.gram)), state.scale)
     free = tf.cast(~_pressed(state.theta, state.slope, data), tf.float64)
     inverse = free / tf.where(scale > 0.0, scale, 1.0)
     matrix = state.gram * inverse[:, :, None] * inverse[:, None, :]
-    diagonal = _diagonal(matrix, state.theta) + state.damping[:, None] + (1.0 - free)
+    diagonal = tf.linalg.diag_part(matrix) + state.damping[:, None] + (1.0 - free)
     shift = _solve(tf.linalg.set_diag(matrix, diagonal), -state.slope * inverse) * inverse
     solved = tf.reduce_all(tf.math.is_finite(shift), 1)
     return scale, tf.where(solved[:, None], shift, tf.zeros_like(shift)), solved
-
-
-def _diagonal(matrix, theta):
-    return tf.ensure_shape(tf.linalg.diag_part(matrix), theta.shape)
-
-
-def _predicted(state, shift):
-    curved = tf.reduce_sum(state.gram * shift[:, :, None] * shift[:, None, :], [1, 2])
-    return -tf.reduce_sum(state.slope * shift, 1) - 0.5 * curved
 
 
 def _solve(matrix, vector):

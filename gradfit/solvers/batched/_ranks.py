@@ -1,4 +1,4 @@
-"""Ranks and null spaces of many small matrices."""
+"""Ranks, null spaces and least-norm solutions of many small matrices."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ def surely_full_rank(gram):
         column = gram[:, :, k] / np.where(pivot > _SURELY_FULL, pivot, 1.0)[:, None]
         gram -= column[:, :, None] * gram[:, k, None, :]
     return sure
+
+
+def least_norm(matrix, target):
+    """Return the least-norm solutions of the least-squares problems ``matrix x = target``, and the matrices' ranks."""
+    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
+    kept = singular > _EPS * max(matrix.shape[1:]) * singular.max(axis=1, initial=0.0, keepdims=True)
+    along = np.einsum("bmk,bm->bk", left, target) / np.where(kept, singular, np.inf)
+    return np.einsum("bkp,bk->bp", right, along), kept.sum(axis=1)
 
 
 def ranks(x, residual, jacobian):

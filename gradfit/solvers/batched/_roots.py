@@ -9,11 +9,11 @@ import numpy as np
 
 from gradfit.losses import SquaredError
 from gradfit.losses._kind import LossKind
-from gradfit.objectives._residuals import Data, Residuals
-from gradfit.solvers._result import CONVERGED, MESSAGES, NONFINITE, RUNNING
-from gradfit.solvers.batched._batch_loop import linearize_batch, minimize_batch
+from gradfit.objectives._residuals import Data
+from gradfit.solvers._result import MESSAGES, NONFINITE
+from gradfit.solvers.batched._batch import Batch, best_of
 from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt
-from gradfit.solvers.batched._ranks import ranks
+from gradfit.solvers.batched._ranks import least_norm, ranks
 
 _EPS = np.finfo(np.float64).eps
 _STATIONARY = 1e-8  # cosine between residual and columns of the Jacobian
@@ -50,41 +50,31 @@ class Roots:
         return text.format(tol=self.tol, max_iter=self.max_iter, **facts)
 
 
-class Equations:
+class Equations(Batch):
     """Equations over a batch of systems: a function of ``(x, shared, own)``, bounds, and what each system owns."""
 
     def __init__(self, function, own, lower, upper):
         kind, numbers = LossKind.of(SquaredError())
-        self.problem = Residuals(function, kind)
-        self.data = Data((), own, np.zeros((1, 1)), np.ones((1, 1)), numbers, lower[None], upper[None])
-        self.n_evaluations = 0
+        data = Data((), own, np.zeros((1, 1)), np.ones((1, 1)), numbers, lower[None], upper[None])
+        super().__init__(function, kind, data, LevenbergMarquardt(stops_at_roots=True))
 
     def evaluate(self, x, index=slice(None)):
         """Return residuals and Jacobians of some systems."""
-        self.n_evaluations += 1
-        return linearize_batch(self.problem, self.data.take(index), x)[:2]
+        return self.linearize(x, index)[:2]
 
-    def minimize(self, x, index, max_iter, tol, report=None):
-        """Minimize the sums of squares of some systems; return a BatchResult."""
-        result = minimize_batch(
-            LevenbergMarquardt(stops_at_roots=True), self.problem, self.data.take(index), x,
-            max_iter=max_iter, tol=_STATIONARY, root_tol=tol, report=report,
-        )  # fmt: skip
-        self.n_evaluations += int(result.n_iter.max(initial=0)) + 1
-        return result
+    def project(self, x):
+        """Return the nearest unknowns within the bounds."""
+        return np.clip(x, self.data.lower, self.data.upper)
 
 
 def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, report=None) -> Roots:
     """Solve B systems from starts of shape (B, n_starts, p)."""
     with np.errstate(over="ignore", invalid="ignore"):
         found = _solve_linear(equations, starts[:, 0], tol, random_state)
-    if found is None:
-        found = _search(equations, starts, tol, max_iter, random_state, report)
-    x, status, roots, n_iter = found
-    residual, jacobian = equations.evaluate(x)
-    largest = np.abs(residual).max(1)
-    solved = np.isfinite(largest) & (largest <= tol)
-    with np.errstate(over="ignore", invalid="ignore"):
+        x, status, roots, n_iter = found or _search(equations, starts, tol, max_iter, random_state, report)
+        residual, jacobian = equations.evaluate(x)
+        largest = np.abs(residual).max(1)
+        solved = np.isfinite(largest) & (largest <= tol)
         rank, null_space = ranks(x, residual, jacobian)
     status = np.where(solved & (status != "minimum_norm"), "solved", status)
     return Roots(
@@ -95,7 +85,6 @@ def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, rep
 
 def _solve_linear(equations, x, tol, random_state):
     """Return the least-norm least-squares solutions if every system is linear and they obey the bounds, else None."""
-    lower, upper = equations.data.lower, equations.data.upper
     index = np.arange(len(x))
     for part in (index[:8], index):  # a few systems tell most nonlinear ones
         linear = _linearization(equations, x[part], part, random_state)
@@ -105,27 +94,22 @@ def _solve_linear(equations, x, tol, random_state):
     offset = residual - np.einsum("bmp,bp->bm", jacobian, x)
     scale = np.sqrt((jacobian**2).sum(2, keepdims=True))  # rows in one unit, so that rank means what it should
     scale = np.where(scale > 0, scale, 1.0)
-    solution = np.stack([-np.linalg.lstsq(j / s, o / s[:, 0], rcond=None)[0]
-                         for j, o, s in zip(jacobian, offset, scale, strict=True)])  # fmt: skip
-    if ((solution < lower) | (solution > upper)).any():
+    solution, rank = least_norm(jacobian / scale, -offset / scale[:, :, 0])
+    if (solution != equations.project(solution)).any():
         return None
     left, _ = equations.evaluate(solution)
-    inconsistent = ~(np.abs(left).max(1) <= tol)
-    if inconsistent.any():  # contradicting equations are weighed as they stand
-        for i in np.flatnonzero(inconsistent):
-            solution[i] = -np.linalg.lstsq(jacobian[i], offset[i], rcond=None)[0]
-        if ((solution < lower) | (solution > upper)).any():
-            return None
-    wide = np.linalg.matrix_rank(jacobian / scale) < x.shape[1]
-    status = np.where(inconsistent, "least_squares", np.where(wide, "minimum_norm", "solved"))
+    contradict = ~(np.abs(left).max(1) <= tol)  # such equations are weighed as they stand
+    solution[contradict] = least_norm(jacobian[contradict], -offset[contradict])[0]
+    if (solution != equations.project(solution)).any():
+        return None
+    status = np.where(contradict, "least_squares", np.where(rank < x.shape[1], "minimum_norm", "solved"))
     return solution, status, solution[:, None], np.zeros(len(x), int)
 
 
 def _linearization(equations, x, index, random_state):
     """Return residuals and Jacobians if they show that the systems are linear, else None."""
-    lower, upper = equations.data.lower, equations.data.upper
     reach = np.array([0.0, 1.0, 30.0])[:, None, None]
-    points = np.clip(x + reach * random_state.normal(size=(3, *x.shape)) * (1.0 + np.abs(x)), lower, upper)
+    points = equations.project(x + reach * random_state.normal(size=(3, *x.shape)) * (1.0 + np.abs(x)))
     found = equations.evaluate(points.reshape(-1, x.shape[1]), np.tile(index, 3))
     if not all(np.isfinite(part).all() for part in found):
         return None
@@ -143,61 +127,36 @@ def _linearization(equations, x, index, random_state):
 def _search(equations, starts, tol, max_iter, random_state, report):
     """Minimize from all starts; leave stationary points that are no roots, if there is a way down."""
     n_systems, n_starts, size = starts.shape
+
+    def attempts(owner, x, report=None):
+        return equations.run(
+            equations.data.take(owner), x, max_iter=max_iter, tol=_STATIONARY, root_tol=tol, report=report
+        )
+
     owner = np.repeat(np.arange(n_systems), n_starts)
-    result = equations.minimize(starts.reshape(-1, size), owner, max_iter, tol, report)
-    tried = [(owner, result)]
-    best = _best_of(tried, n_systems, tol)
+    tried = attempts(owner, starts.reshape(-1, size), report)
+    best = best_of(owner, tried, tol)
     for reach, count in _ESCAPES:
-        open_ = np.flatnonzero(~(best[1] <= tol) & ~np.isin(best[2], (NONFINITE,)))
-        if result.interrupted.any() or not len(open_):
+        stuck = np.flatnonzero(~(best["largest"] <= tol) & (best["status"] != NONFINITE))
+        if equations.interrupted or not len(stuck):
             break
-        owner = np.repeat(open_, count)
-        x = best[0][owner]
-        x = x + reach * (0.1 + np.abs(x)) * random_state.normal(size=x.shape)
-        result = equations.minimize(np.clip(x, equations.data.lower, equations.data.upper), owner, max_iter, tol)
-        tried.append((owner, result))
-        best = _best_of(tried, n_systems, tol)
-    x, _, code, error, n_iter = best
-    return x, _statuses(code, error, result.interrupted.any()), _distinct(tried, n_systems, tol), n_iter
+        again = np.repeat(stuck, count)
+        x = best["theta"][again]
+        x = equations.project(x + reach * (0.1 + np.abs(x)) * random_state.normal(size=x.shape))
+        owner, tried = np.append(owner, again), np.append(tried, attempts(again, x))
+        best = best_of(owner, tried, tol)
+    status = equations.statuses(best, "stationary", _NEARLY_STATIONARY, "stationary")
+    return best["theta"].copy(), status, _distinct(owner, tried, n_systems, tol), best["count"].astype(int)
 
 
-def _best_of(tried, n_systems, tol):
-    """Return (x, largest residual, code, stationarity, iterations) of each system's best attempt.
-
-    The first attempt that solved a system is kept, so that a good start is honoured; else the lowest one.
-    """
-    owner = np.concatenate([o for o, _ in tried])
-    x, value, largest, error, code, n_iter = (
-        np.concatenate([getattr(r, name) for _, r in tried])
-        for name in ("theta", "value", "largest", "error", "status", "n_iter")
-    )
-    merit = np.where(largest <= tol, -1.0, np.where(np.isfinite(value), value, np.inf))
-    order = np.lexsort((np.arange(len(owner)), merit, owner))
-    first = order[np.searchsorted(owner[order], np.arange(n_systems))]
-    return x[first], largest[first], code[first], error[first], n_iter[first]
-
-
-def _statuses(code, error, interrupted):
-    status = np.full(len(code), "stalled", "<U16")
-    status[error <= _NEARLY_STATIONARY] = "stationary"
-    status[code == RUNNING] = "interrupted" if interrupted else "max_iter"
-    status[code == NONFINITE] = "nonfinite"
-    status[(code == CONVERGED)] = "stationary"
-    return status
-
-
-def _distinct(tried, n_systems, tol):
+def _distinct(owner, tried, n_systems, tol):
     """Return the distinct solutions found for each system."""
-    owner = np.concatenate([o for o, _ in tried])
-    x = np.concatenate([r.theta for _, r in tried])
-    solved = np.concatenate([r.largest <= tol for _, r in tried])
-    order = np.argsort(owner[solved], kind="stable")
-    x, counts = x[solved][order], np.bincount(owner[solved], minlength=n_systems)
+    solved = np.flatnonzero(tried["largest"] <= tol)
+    solved = solved[np.argsort(owner[solved], kind="stable")]
+    x, counts = tried["theta"][solved], np.bincount(owner[solved], minlength=n_systems)
     if (counts == 1).all():
         return x[:, None]
-    ends = np.cumsum(counts).tolist()
-    groups = (x[start:end] for start, end in zip([0, *ends], ends, strict=False))
-    return [group if len(group) < 2 else _without_repeats(group) for group in groups]
+    return [_without_repeats(group) for group in np.split(x, np.cumsum(counts)[:-1])]
 
 
 def _without_repeats(group):
@@ -205,4 +164,4 @@ def _without_repeats(group):
     for x in group:
         if all(np.abs(x - k).max() > _DISTINCT * (1.0 + np.abs(x).max()) for k in kept):
             kept.append(x)
-    return np.array(kept)
+    return np.reshape(kept, (-1, group.shape[1]))
