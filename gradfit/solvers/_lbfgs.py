@@ -29,11 +29,6 @@ class LBFGSState(NamedTuple):
     changes: np.ndarray
     factors: np.ndarray | None
     scales: np.ndarray
-    stalled: bool
-    updates: int
-    searching: bool = False
-    sharpening: bool = False
-    moving: bool = False
 
 
 class LBFGS(Solver):
@@ -68,32 +63,30 @@ class LBFGS(Solver):
     def init(self, objective, start):
         """Evaluate the start and factor the curvature: blocks or, for many features, a diagonal."""
         theta, curvature = objective.centred(start.theta), start.curvature
-        if curvature is None:
-            new = objective.evaluate(theta, "diagonal")
-            curvature = new.curvature
-        else:
-            new = objective.evaluate(theta)
-        factors, scales = _factored(objective, curvature)
+        new = objective.evaluate(theta, "diagonal" if curvature is None else "gradient")
+        factors, scales = _factored(objective, new.curvature if curvature is None else curvature)
         none = np.zeros((0, len(theta)))
-        return LBFGSState(theta, new.value, new.gradient, none, none, factors, scales, False, 0)
+        return LBFGSState(theta, new.value, new.gradient, none, none, factors, scales)
 
     def step(self, objective, state):
-        """Move along the quasi-Newton direction."""
-        direction = self._direction(objective, state)
-        found = _line_search(objective, state, direction) if np.isfinite(direction).all() else None
-        if found is None:  # a failed search along a stale model gets one fresh start
-            none = state.moves[:0]
-            return state._replace(moves=none, changes=none, stalled=not len(state.moves), updates=state.updates + 1)
+        """Move along the quasi-Newton direction; a search that fails along a stale model gets one fresh start."""
+        found = self._search(objective, state)
+        if found is None and len(state.moves):
+            state = state._replace(moves=state.moves[:0], changes=state.changes[:0])
+            found = self._search(objective, state)
+        if found is None:
+            return state
         theta, new = found
         move, change = theta - state.theta, new.gradient - state.gradient
         moves, changes = state.moves, state.changes
         if move @ change > _TINY_COSINE * np.linalg.norm(move) * np.linalg.norm(change):
             moves = np.vstack([moves, move])[-self.memory :]
             changes = np.vstack([changes, change])[-self.memory :]
-        return state._replace(
-            theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes, stalled=False,
-            updates=state.updates + 1,
-        )  # fmt: skip
+        return state._replace(theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes)
+
+    def _search(self, objective, state):
+        direction = self._direction(objective, state)
+        return _line_search(objective, state, direction) if np.isfinite(direction).all() else None
 
     def _direction(self, objective, state):
         """Return the quasi-Newton direction, that of the variables which their bounds do not hold back."""
@@ -152,9 +145,11 @@ def _line_search(objective, state, direction):
     descent, noise = float(state.gradient @ direction), objective.noise(state.value)
     step, low, high, found = 1.0, 0.0, np.inf, None
     for _ in range(_MAX_TRIALS):
-        theta, onward, fall = _point(objective, state, step, direction, descent)
+        ahead = state.theta + step * direction
+        theta = objective.project(ahead)
         new = objective.evaluate(theta)
-        slope = float(new.gradient @ onward)
+        slope = float(new.gradient @ np.where(theta == ahead, direction, 0.0))  # along what bounds leave of it
+        fall = _ARMIJO * min(float(state.gradient @ (theta - state.theta)), 0.0)
         level = new.value <= state.value + noise and abs(slope) <= _WOLFE * abs(descent)
         if new.is_finite and (new.value <= state.value + fall or level):
             low, found = step, (theta, new)
@@ -162,19 +157,8 @@ def _line_search(objective, state, direction):
                 return found
         else:
             high = step
-        if np.isfinite(high):
-            step = 0.5 * (low + high) if low > 0 else 0.2 * high
-        else:
+        if np.isinf(high):
             step = 2.0 * low
-    fell = found is not None and np.isinf(high)
-    return found if fell else None
-
-
-def _point(objective, state, step, direction, descent):
-    """Return a trial point, the direction that bounds leave there, and the fall of the value asked for."""
-    ahead = state.theta + step * direction
-    if objective.lower is None:
-        return ahead, direction, _ARMIJO * step * descent
-    theta = objective.project(ahead)
-    onward = np.where(theta == ahead, direction, 0.0)
-    return theta, onward, _ARMIJO * min(float(state.gradient @ (theta - state.theta)), 0.0)
+        else:
+            step = 0.5 * (low + high) if low > 0 else 0.2 * high
+    return found if np.isinf(high) else None
