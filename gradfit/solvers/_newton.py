@@ -68,7 +68,8 @@ class Newton(Solver):
     def init(self, objective, start):
         """Evaluate the start."""
         new, width = objective.evaluate(start.theta, "hessian"), objective.smoothing or 0.0
-        return NewtonState(start.theta, *new, width=width, unfinished="sharpening" if width else None)
+        unfinished = "sharpening" if width else None
+        return NewtonState(start.theta, new.value, new.gradient, new.curvature, width, unfinished)
 
     def step(self, objective, state):
         """Try one step; keep it if the objective falls. Where the loss has kinks, sharpen them as soon as possible.
@@ -99,7 +100,7 @@ class Newton(Solver):
         damping = state.damping / (1 if state.refused else 8)
         damping = damping if damping > 1e-6 * np.diagonal(new.curvature).max() else 0.0
         length = min(8 * state.length, 1.0)
-        return NewtonState(trial, *new, width=width, unfinished=unfinished, length=length, damping=damping)
+        return NewtonState(trial, new.value, new.gradient, new.curvature, width, unfinished, length, damping)
 
 
 def _refused(objective, state, move=None, new=None):

@@ -41,7 +41,8 @@ class TrustRegion(Solver):
     def init(self, objective, start):
         """Evaluate the start; the first radius is a tenth of the start's distance from zero, or 1."""
         radius = max(0.1 * float(np.linalg.norm(start.theta)), 1.0)
-        return TrustState(start.theta, *objective.evaluate(start.theta, "hessian"), radius=radius)
+        new = objective.evaluate(start.theta, "hessian")
+        return TrustState(start.theta, new.value, new.gradient, new.curvature, radius)
 
     def step(self, objective, state):
         """Try the best step within the radius; keep it if the function falls, and set the next radius."""
@@ -56,7 +57,9 @@ class TrustRegion(Solver):
             radius = (2.0 if at_edge else 1.0) * state.radius
         else:
             radius = min(0.25 * float(np.linalg.norm(move)), state.radius)
-        return TrustState(trial, *new, radius=radius) if accepted else state._replace(radius=radius)
+        if not accepted:
+            return state._replace(radius=radius)
+        return TrustState(trial, new.value, new.gradient, new.curvature, radius)
 
 
 def predicted_fall(objective, state, move):
