@@ -70,10 +70,10 @@ class LBFGS(Solver):
 
     def step(self, objective, state):
         """Move along the quasi-Newton direction; a search that fails along a stale model gets one fresh start."""
-        found = self._search(objective, state)
+        found = _line_search(objective, state)
         if found is None and len(state.moves):
             state = state._replace(moves=state.moves[:0], changes=state.changes[:0])
-            found = self._search(objective, state)
+            found = _line_search(objective, state)
         if found is None:
             return state
         theta, new = found
@@ -83,21 +83,6 @@ class LBFGS(Solver):
             moves = np.vstack([moves, move])[-self.memory :]
             changes = np.vstack([changes, change])[-self.memory :]
         return state._replace(theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes)
-
-    def _search(self, objective, state):
-        direction = self._direction(objective, state)
-        return _line_search(objective, state, direction) if np.isfinite(direction).all() else None
-
-    def _direction(self, objective, state):
-        """Return the quasi-Newton direction, that of the variables which their bounds do not hold back."""
-        if objective.lower is None:
-            return -_inverse_hessian(objective, state, state.gradient)
-        free = objective.free(state.theta, state.gradient)
-        moves, changes = state.moves * free, state.changes * free
-        norms = np.linalg.norm(moves, axis=1) * np.linalg.norm(changes, axis=1)
-        usable = (moves * changes).sum(axis=1) > _CURVED * norms
-        inside = state._replace(moves=moves[usable], changes=changes[usable])
-        return np.where(free, -_inverse_hessian(objective, inside, free * state.gradient), 0.0)
 
 
 def _factored(objective, curvature):
@@ -115,33 +100,14 @@ def _factored(objective, curvature):
     return None, np.sqrt(np.where(curvature > objective.eps * largest, curvature, largest or 1.0))
 
 
-def _precondition(objective, state, vector):
-    if state.factors is None:
-        return objective.centred(vector / state.scales**2)
-    blocks = vector.reshape(state.scales.shape)
-    solved = [Factored(f, s).solve(b) for f, s, b in zip(state.factors, state.scales, blocks, strict=True)]
-    return objective.centred(np.concatenate(solved))
+def _line_search(objective, state):
+    """Return a weak-Wolfe point along the quasi-Newton direction and its evaluation, or None.
 
-
-def _inverse_hessian(objective, state, vector):
-    """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
-    pairs = [(s, y, 1.0 / (s @ y)) for s, y in zip(state.moves, state.changes, strict=True)]
-    weights = []
-    for s, y, rho in reversed(pairs):
-        weights.append(rho * (s @ vector))
-        vector = vector - weights[-1] * y
-    out = _precondition(objective, state, vector)
-    if pairs:
-        s, y, rho = pairs[-1]
-        newest = y @ _precondition(objective, state, y)
-        out *= 1.0 / (rho * newest) if newest > 0 else 1.0 / rho
-    for (s, y, rho), weight in zip(pairs, reversed(weights), strict=True):
-        out += (weight - rho * (y @ out)) * s
-    return out
-
-
-def _line_search(objective, state, direction):
-    """Return a weak-Wolfe point and its evaluation, or None: a bracket by doubling and bisection, starting from 1."""
+    A bracket by doubling and bisection, starting from 1.
+    """
+    direction = _direction(objective, state)
+    if not np.isfinite(direction).all():
+        return None
     descent, noise = float(state.gradient @ direction), objective.noise(state.value)
     step, low, high, found = 1.0, 0.0, np.inf, None
     for _ in range(_MAX_TRIALS):
@@ -162,3 +128,40 @@ def _line_search(objective, state, direction):
         else:
             step = 0.5 * (low + high) if low > 0 else 0.2 * high
     return found if np.isinf(high) else None
+
+
+def _direction(objective, state):
+    """Return the quasi-Newton direction, that of the variables which their bounds do not hold back."""
+    if objective.lower is None:
+        return -_inverse_hessian(objective, state, state.gradient)
+    free = objective.free(state.theta, state.gradient)
+    moves, changes = state.moves * free, state.changes * free
+    norms = np.linalg.norm(moves, axis=1) * np.linalg.norm(changes, axis=1)
+    usable = (moves * changes).sum(axis=1) > _CURVED * norms
+    inside = state._replace(moves=moves[usable], changes=changes[usable])
+    return np.where(free, -_inverse_hessian(objective, inside, free * state.gradient), 0.0)
+
+
+def _inverse_hessian(objective, state, vector):
+    """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
+    pairs = [(s, y, 1.0 / (s @ y)) for s, y in zip(state.moves, state.changes, strict=True)]
+    weights = []
+    for s, y, rho in reversed(pairs):
+        weights.append(rho * (s @ vector))
+        vector = vector - weights[-1] * y
+    out = _precondition(objective, state, vector)
+    if pairs:
+        s, y, rho = pairs[-1]
+        newest = y @ _precondition(objective, state, y)
+        out *= 1.0 / (rho * newest) if newest > 0 else 1.0 / rho
+    for (s, y, rho), weight in zip(pairs, reversed(weights), strict=True):
+        out += (weight - rho * (y @ out)) * s
+    return out
+
+
+def _precondition(objective, state, vector):
+    if state.factors is None:
+        return objective.centred(vector / state.scales**2)
+    blocks = vector.reshape(state.scales.shape)
+    solved = [Factored(f, s).solve(b) for f, s, b in zip(state.factors, state.scales, blocks, strict=True)]
+    return objective.centred(np.concatenate(solved))

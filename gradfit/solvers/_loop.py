@@ -109,18 +109,26 @@ class _Loop:
         penalized = self.objective.l1 is not None or self.objective.l2 is not None
         return "converged" if penalized else "drifting"
 
+    def _end(self, start):
+        """Return the parameters to end at: those after the last step, or the best finite ones where it left none.
+
+        The losses of mini-batches are no measure of the best, but all rows are.
+        """
+        if self.status == "early_stopped":
+            return self.kept
+        if self.state is not None and self.status != "nonfinite":
+            return self.state.theta
+        if self.best_theta is None or self.objective.is_endless:
+            return start.theta
+        if not self.solver.in_batches(self.objective):
+            return self.best_theta
+        return min(start.theta, self.best_theta, key=lambda theta: self.objective.evaluate(theta).value)
+
     def _settle(self, start):
-        """Return theta, value and gradient at the end: those of the best finite point where the last one is none."""
-        state = self.state
-        if state is None or self.status == "nonfinite":
-            theta = self._best_finite(start)
-        elif self.status == "early_stopped":
-            theta = self.kept
-        elif not self.solver.in_batches(self.objective):
-            return state.theta, state.value, state.gradient
-        else:
-            theta = state.theta
-        if self.objective.is_endless:
+        """Return theta, value and gradient at the end, evaluated there."""
+        state, theta = self.state, self._end(start)
+        is_known = state is not None and theta is state.theta and not self.solver.in_batches(self.objective)
+        if is_known or self.objective.is_endless:
             return theta, state.value, state.gradient
         new = self.objective.evaluate(theta)
         self.error = self.objective.stationarity(theta, new.gradient) / self.scale
@@ -128,13 +136,15 @@ class _Loop:
             self.status = "running"
         return theta, new.value, new.gradient
 
-    def _best_finite(self, start):
-        """Return the best parameters known; the losses of mini-batches are no measure of them, but all rows are."""
-        if self.best_theta is None or self.objective.is_endless:
-            return start.theta
-        if not self.solver.in_batches(self.objective):
-            return self.best_theta
-        return min(start.theta, self.best_theta, key=lambda theta: self.objective.evaluate(theta).value)
+    def _final_status(self, theta, gradient):
+        if self.status == "running":  # its iterations are used up
+            if self.tol == 0:
+                return "fixed_iterations"
+            return self._drift() if self.error <= self.bound and self.unfinished == "moving" else "max_iter"
+        hessian = getattr(self.state, "hessian", None)
+        if self.status == "stalled" and self.objective.is_rounding(theta, gradient, hessian, self.error, self.scale):
+            return "precision_limit"
+        return self.status
 
     def result(self, start, max_iter, passes_before) -> SolveResult:
         """Return where the minimization ended."""
@@ -142,13 +152,7 @@ class _Loop:
         theta, value, gradient = self._settle(start)
         if not n_steps:  # the start was the answer; reading it counts as an iteration
             self.values, self.path = [float(value)], [theta] * self.record
-        status = self.status
-        if status == "running":
-            status = self._at_the_limit()
-        elif status == "stalled" and self.objective.is_rounding(
-            theta, gradient, getattr(state, "hessian", None), self.error, self.scale
-        ):
-            status = "precision_limit"
+        status = self._final_status(theta, gradient)
         facts = {
             "error": self.error, "tol": self.tol, "bound": f", within tol={self.tol:g}", "max_iter": max_iter,
             "n_iter": len(self.values), "dtype": self.objective.dtype_name,
@@ -161,12 +165,6 @@ class _Loop:
             loss_curve=self.values, path=self.path, facts=facts,
             optimizer_state=getattr(state, "optimizer_state", None),
         )  # fmt: skip
-
-    def _at_the_limit(self):
-        """Return the status of a minimization that has used its iterations up."""
-        if self.tol == 0:
-            return "fixed_iterations"
-        return self._drift() if self.error <= self.bound and self.unfinished == "moving" else "max_iter"
 
 
 class ProgressPrinter:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-RUNNING, CONVERGED, STALLED, NONFINITE, EARLY_STOPPED = range(5)
-"""What the compiled loop can see; `_loop` turns these into the status strings below."""
+RUNNING, CONVERGED, STALLED, NONFINITE = range(4)
+"""What compiled loops can see of the statuses below."""
 
 MESSAGES = {
     "converged": "Converged: the largest scaled gradient component is {error:.1e}{bound}.",

@@ -82,7 +82,8 @@ def _automatic(objective):
     if objective.l1 is not None:
         return ProximalNewton() if objective.size <= _MAX_CURVATURE else ProximalGradient()
     curved = rows.n_features <= _MAX_CURVATURE
-    if loss.quadratic and (curved or _worth_summing(rows)):
+    is_tall = rows.comes_in_batches or rows.n_rows >= 2 * rows.n_features
+    if loss.quadratic and (curved or (is_tall and rows.can_center and rows.n_features <= _MAX_SUMMED)):
         return Exact()
     small = objective.size <= (_MAX_PAIRS if loss.per_class else _MAX_CURVATURE)
     if curved and (loss.piecewise_linear or (small and not _worth_sampling(objective))):
@@ -108,9 +109,8 @@ def _one_loss(solver, objective, tol, random_state, easier):
     if not (sampled or (curved and per_class)):
         plan = [(objective.with_loss(**numbers), rough) for numbers in easier] + [(objective, tol)]
         return [Stage(solver, part, limit, part if curved else None) for part, limit in plan]
-    sample, sample_tol = objective, max(tol, _SAMPLE_TOL)
-    if sampled:
-        sample = objective.subsample(_sample_size(rows), random_state)
+    sample = objective.subsample(_sample_size(rows), random_state) if sampled else objective
+    sample_tol = max(tol, _SAMPLE_TOL)
     if not per_class:
         few = _curvature_rows(sample, 1.0, random_state)
         lead = [Stage(Newton(), few.with_loss(**numbers), rough, is_final=False) for numbers in easier]
@@ -131,11 +131,8 @@ def _smoothed(solver, objective, tol, spread):
     if solver.sharpens:
         return [Stage(solver, objective.with_loss(smoothing=spread), tol)]
     widths = [10.0**-k for k in range(1, 10) if 10.0**-k >= 64 * objective.eps]
-    limits = [max(tol, _ROUGH_TOL)] * (len(widths) - 1) + [tol]
-    return [
-        Stage(solver, objective.with_loss(smoothing=width * spread), limit)
-        for width, limit in zip(widths, limits, strict=True)
-    ]
+    out = [Stage(solver, objective.with_loss(smoothing=w * spread), max(tol, _ROUGH_TOL)) for w in widths]
+    return [*out[:-1], out[-1]._replace(tol=tol)]
 
 
 def _sample_size(rows) -> int:
@@ -145,8 +142,3 @@ def _sample_size(rows) -> int:
 
 def _worth_sampling(objective) -> bool:
     return objective.rows.n_rows > 3 * _sample_size(objective.rows)
-
-
-def _worth_summing(rows) -> bool:
-    is_tall = rows.comes_in_batches or rows.n_rows >= 2 * rows.n_features
-    return rows.can_center and rows.n_features <= _MAX_SUMMED and is_tall
