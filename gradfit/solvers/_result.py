@@ -114,11 +114,6 @@ MESSAGES = {
     ),
 }
 
-REMEDIES = {
-    "max_iter": "Raise max_iter, or give a better p0.",
-    "nonfinite": "Give a p0, or bounds, where the model is finite for every row.",
-}
-
 CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient", "unidentified"})
 SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations"})
 
@@ -185,9 +180,13 @@ def worst(results: list[SolveResult]) -> SolveResult:
 
 def curve_message(fit, i: int) -> str:
     """Return the sentence about one curve of a batch."""
+    remedies = {
+        "max_iter": "Raise max_iter, or give a better p0.",
+        "nonfinite": "Give a p0, or bounds, where the model is finite for every row.",
+    }
     facts = {
         "error": fit.error[i], "tol": fit.tol, "max_iter": fit.max_iter, "dtype": "float64", "n_iter": fit.n_iter[i],
-        "bound": f", within tol={fit.tol:g}", "remedy": REMEDIES.get(str(fit.status[i]), ""),
+        "bound": f", within tol={fit.tol:g}", "remedy": remedies.get(str(fit.status[i]), ""),
     }  # fmt: skip
     return MESSAGES[fit.status[i]].format(**facts).strip()
 

@@ -53,5 +53,5 @@ def check_settings(owner: str, settings: dict, **kinds: Kind) -> None:
         check_random_state(settings.get("random_state"))
     except ValueError:
         wrong["random_state"] = "None, an int or a RandomState"
-    for name, allowed in wrong.items():
+    for name, allowed in wrong.items():  # the first is named
         raise ValueError(f"{owner}: {name}={settings[name]!r} is not allowed; it must be {allowed}.")

@@ -121,6 +121,7 @@ def _one_loss(solver, objective, tol, random_state, easier):
 
 
 def _curvature_rows(objective, share, random_state):
+    """Return the objective of so many rows that the curvature is good enough for a preconditioner."""
     rows = objective.rows
     size = int(share * max(4_000, 20 * rows.n_features))
     return objective.subsample(size, random_state) if rows.n_rows > size else objective
@@ -141,4 +142,5 @@ def _sample_size(rows) -> int:
 
 
 def _worth_sampling(objective) -> bool:
+    """Return whether all rows are so many more than a sample that it pays."""
     return objective.rows.n_rows > 3 * _sample_size(objective.rows)

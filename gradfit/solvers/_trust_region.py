@@ -89,7 +89,7 @@ def _least_within_bounds(objective, state):
             break
         slope = state.gradient + state.hessian @ np.where(free, 0.0, move)
         ahead = state.theta + move
-        ahead[free] = state.theta[free] + _unbounded_step(slope[free], state.hessian[np.ix_(free, free)], state.radius)
+        ahead[free] = state.theta[free] + _least_within(slope[free], state.hessian[np.ix_(free, free)], state.radius)
         inside = objective.project(ahead)
         move = inside - state.theta
         kept = free & (inside == ahead)
@@ -99,22 +99,18 @@ def _least_within_bounds(objective, state):
     return move
 
 
-def _unbounded_step(gradient, hessian, radius):
-    """Return Newton's step if the Hessian is positive definite and the step short enough."""
+def _least_within(gradient, hessian, radius):
+    """Return the step of at most this length with the least ``g's + s'Hs / 2``, to a few percent of the length.
+
+    That is Newton's where it is short enough and the Hessian positive definite. Else, with the eigenvectors of H, it
+    is ``-(H + shift)^-1 g``; Newton's method on ``1 / |s|`` finds the shift, from a side where it cannot overshoot
+    (Conn, Gould, Toint: section 7.3).
+    """
     if (np.diagonal(hessian) > 0).all():  # along no axis is the model a straight line
         factored = factorize(hessian)
         newton = None if factored is None else -factored.solve(gradient)
         if newton is not None and np.linalg.norm(newton) <= radius:
             return newton
-    return _least_within(gradient, hessian, radius)
-
-
-def _least_within(gradient, hessian, radius):
-    """Return the step of at most this length with the least ``g's + s'Hs / 2``, to a few percent of the length.
-
-    With the eigenvectors of H it is ``-(H + shift)^-1 g``; Newton's method on ``1 / |s|`` finds the shift, from a
-    side where it cannot overshoot (Conn, Gould, Toint: section 7.3).
-    """
     radius, finite = max(radius, _TINY), np.isfinite(hessian).all()
     values, vectors = np.linalg.eigh(hessian if finite else np.eye(len(gradient)))
     slopes = vectors.T @ gradient
