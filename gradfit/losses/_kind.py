@@ -27,10 +27,9 @@ class LossKind:
         """Return the kind of a loss for data of a float type, and its numbers."""
         params = loss.get_params(deep=False)
         names = tuple(sorted(k for k, v in params.items() if isinstance(v, (int, float)) and not isinstance(v, bool)))
-        numbers = np.array([params[k] for k in names], np.float64)
         kind = cls(type(loss), tuple((k, v) for k, v in sorted(params.items()) if k not in names), names)
         if not loss.is_foreign:
-            return kind, numbers
+            return kind, kind.numbers_of(loss)
         y = tf.TensorSpec([None], "int32" if loss.per_class else dtype)
         raw = tf.TensorSpec([None, None] if loss.per_class else [None], dtype)
 
@@ -43,8 +42,12 @@ class LossKind:
                 )
             return rows
 
-        specs = [y, raw, tf.TensorSpec(numbers.shape, dtype)]
-        return replace(kind, expression=traced(expression, specs, f"loss={loss!r}")), numbers
+        specs = [y, raw, tf.TensorSpec([len(names)], dtype)]
+        return replace(kind, expression=traced(expression, specs, f"loss={loss!r}")), kind.numbers_of(loss)
+
+    def numbers_of(self, loss) -> np.ndarray:
+        """Return the numbers of a loss of this kind."""
+        return np.array([getattr(loss, name) for name in self.number_names], np.float64)
 
     @property
     def branches(self) -> bool:
@@ -56,9 +59,4 @@ class LossKind:
         if self.expression is not None:
             return partial(self.expression, numbers=tf.cast(numbers, dtype))
         values = dict(zip(self.number_names, tf.unstack(tf.cast(numbers, dtype), len(self.number_names)), strict=True))
-        return self.loss_type(**dict(self.constants), **values)
-
-    def with_numbers(self, numbers) -> Loss:
-        """Return the loss with plain numbers."""
-        values = dict(zip(self.number_names, map(float, numbers), strict=True))
         return self.loss_type(**dict(self.constants), **values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import sparse
@@ -16,9 +16,10 @@ from scipy import sparse
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
 from gradfit.data._arrays import ArrayRows
+from gradfit.data._rows import Rows
 from gradfit.data._scaling import Scaling
 from gradfit.losses._kind import LossKind
-from gradfit.objectives._block_sums import BlockSums, SlopeScale, sparse_sums
+from gradfit.objectives._block_sums import BlockSums, RowDerivatives, sparse_sums
 from gradfit.objectives._objective import Evaluation, InGraph, Objective, smallest_subgradient
 from gradfit.objectives._penalty import ElasticNet
 
@@ -45,27 +46,37 @@ class LinearObjective(Objective):
         The unit of y that theta and the loss are in.
     """
 
+    rows: Rows
+    numbers: np.ndarray
+
     def __init__(self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1):
-        self.kind, self.numbers = LossKind.of(loss, rows.dtype.name)
-        self.loss, self.penalty = loss, penalty
-        self.rows = rows.standardized(replace(rows.scaling, ones=fit_intercept))
-        self.fit_intercept, self.n_outputs, self.unit = fit_intercept, n_outputs, 1.0
+        self.kind, _ = LossKind.of(loss, rows.dtype.name)
+        self.loss, self.penalty, self.unit = loss, penalty, 1.0
+        self.fit_intercept, self.n_outputs = fit_intercept, n_outputs
         self.size = n_outputs * (rows.n_features + int(fit_intercept))
         self.eps, self.dtype_name = float(np.finfo(rows.dtype).eps), rows.dtype.name
         self.is_endless, self.comes_in_batches = rows.is_endless, rows.comes_in_batches
         self._programs: dict = {}
-        self._weigh()
+        self._set(rows=rows.standardized(replace(rows.scaling, ones=fit_intercept)))
+
+    def _set(self, **changes):
+        """Set attributes, and what follows from them."""
+        self.__dict__.update(changes)
+        self.numbers = self.kind.numbers_of(self.loss)
+        scale = self.unit / self.rows.scaling.scale
+        with np.errstate(over="ignore", under="ignore"):
+            self.l1, self.l2 = self.penalty.weights(scale, self.fit_intercept, self.n_outputs, self.worth)
+
+    def _with(self, **changes) -> LinearObjective:
+        out = copy.copy(self)
+        out._set(**changes)
+        return out
 
     @property
     def worth(self) -> float:
         """What the value is in the user's units, as far as floats reach."""
         with np.errstate(over="ignore", under="ignore"):
             return float(np.clip(np.float64(self.unit) ** (self.loss.homogeneity or 0), 1e-290, 1e290))
-
-    def _weigh(self):
-        scale = self.unit / self.rows.scaling.scale
-        with np.errstate(over="ignore", under="ignore"):
-            self.l1, self.l2 = self.penalty.weights(scale, self.fit_intercept, self.n_outputs, self.worth)
 
     @property
     def is_wide(self) -> bool:
@@ -98,20 +109,13 @@ class LinearObjective(Objective):
         """Return the objective with y in a unit (a power of 2) in which it varies by about 1, if the loss has none."""
         if self.loss.homogeneity is None:
             return self
-        out = copy.copy(self)
-        out.unit = unit = float(np.exp2(np.round(np.log2(self.rows.spread()))))
-        out.rows = self.rows.with_target(lambda y: y / y.dtype.type(unit))
-        out._set_loss(self.loss.replace(**{name: getattr(self.loss, name) / unit for name in self.loss.in_units_of_y}))
-        out._weigh()
-        return out
+        unit = float(np.exp2(np.round(np.log2(self.rows.spread()))))
+        loss = self.loss.replace(**{name: getattr(self.loss, name) / unit for name in self.loss.in_units_of_y})
+        return self._with(rows=self.rows.with_target(lambda y: y / y.dtype.type(unit)), loss=loss, unit=unit)
 
     def on(self, rows) -> LinearObjective:
         """Return the same objective over other rows."""
-        out = copy.copy(self)
-        out.rows = rows
-        out.__dict__.pop("slope_curvature", None)
-        out._weigh()
-        return out
+        return self._with(rows=rows)
 
     def target(self, k: int) -> LinearObjective:
         """Return the objective of the k-th target, or of the only one."""
@@ -119,13 +123,7 @@ class LinearObjective(Objective):
 
     def with_loss(self, **numbers) -> LinearObjective:
         """Return the same objective with other numbers in its loss."""
-        out = copy.copy(self)
-        out._set_loss(self.loss.replace(**numbers))
-        return out
-
-    def _set_loss(self, loss):
-        params = loss.get_params(deep=False)
-        self.loss, self.numbers = loss, np.array([params[name] for name in self.kind.number_names], np.float64)
+        return self._with(loss=self.loss.replace(**numbers))
 
     @property
     def smoothing(self) -> float | None:
@@ -162,11 +160,9 @@ class LinearObjective(Objective):
     def _sums(self, order, theta, block):
         if sparse.issparse(block.x):
             return sparse_sums(self.kind, order, self.fit_intercept, block, theta, self.numbers)
-        program = self._programs.get(order)
-        if program is None:
-            program = BlockSums(self.kind, order, self.rows.many).program(block)
-            self._programs[order] = program
-        return program(*block, theta, self.numbers).numpy()
+        if order not in self._programs:
+            self._programs[order] = BlockSums(self.kind, order, self.rows.many).program(*block, theta)
+        return self._programs[order](*block, theta, self.numbers).numpy()
 
     def in_graph(self):
         """Return the objective for compiled loops, or None where its rows do not lie on the device."""
@@ -194,7 +190,10 @@ class LinearObjective(Objective):
     def slope_scale(self, baseline) -> float:
         """Return the root weighted mean square of dl/dz at the intercept-only fit, over a sample of the targets."""
         y, weight = self.rows.target_sample()
-        scale = float(SlopeScale(self.kind).program(y, weight)(y, weight, baseline, self.numbers).numpy())
+        raw = np.broadcast_to(np.asarray(baseline, weight.dtype), (len(y), self.n_outputs))
+        rows = (y, np.ones_like(weight), raw)
+        slopes = RowDerivatives(self.kind, "gradient").program(*rows)(*rows, self.numbers).numpy()[:, 1:]
+        scale = float(np.sqrt(np.average(slopes.astype(np.float64) ** 2, axis=0, weights=weight).max()))
         return scale if np.isfinite(scale) and scale > 0 else 1.0
 
     def is_rounding(self, theta, gradient, curvature, error, scale):
@@ -206,22 +205,22 @@ class LinearObjective(Objective):
         floor = _FLOOR_ULPS * self.eps * (1.0 + stiffness * float(np.abs(theta).sum()) / scale)
         return bool(np.isfinite(floor) and error <= max(min(floor, 1e-2), _VALUE_FLOOR))
 
-    @cached_property
+    @property
     def slope_curvature(self) -> float:
         """C of a quadratic loss ``c (y - raw)^2 / 2``, from the tape."""
-        return _quadratic_curvature(self.kind, tuple(self.numbers.tolist()))
+        return _beside_zero(self.kind, tuple(self.numbers.tolist()))[1][0]
 
     @property
     def kink_slopes(self) -> tuple[float, float]:
         """Slopes of a piecewise linear loss below and above its kink, from the tape."""
-        names = self.kind.number_names
-        sharp = tuple(0.0 if name == "smoothing" else v for name, v in zip(names, self.numbers.tolist(), strict=True))
-        return _slopes_beside_zero(self.kind, sharp)
+        return _beside_zero(self.kind, tuple(self.kind.numbers_of(self.loss.replace(smoothing=0.0)).tolist()))[0]
 
     def to_user(self, theta):
         """Map flat parameters to coefficients (outputs, p) and intercepts (outputs,) in the user's units."""
         theta = np.reshape(theta, (*np.shape(theta)[:-1], self.n_outputs, -1))
         coef, intercept = self.rows.scaling.to_user(theta, self.fit_intercept)
+        if self.loss.shift_invariant:  # nothing tells their mean
+            intercept = intercept - intercept.mean(axis=-1, keepdims=True)
         return self.unit * coef, self.unit * intercept
 
     def from_user(self, coef, intercept):
@@ -243,15 +242,8 @@ class LinearObjective(Objective):
 
 
 @lru_cache
-def _quadratic_curvature(kind, numbers) -> float:
-    one = tf.ones([1], tf.float64)
-    loss = kind.loss(tf.constant(numbers, tf.float64), tf.float64)
-    return float(_tape.curvature(loss, one, tf.zeros_like(one))[2][0])
-
-
-@lru_cache
-def _slopes_beside_zero(kind, numbers) -> tuple[float, float]:
+def _beside_zero(kind, numbers):
+    """Return slopes and curvatures of a loss of y = 0 at raw = -1 and 1."""
     raw = tf.constant([-1.0, 1.0], tf.float64)
     loss = kind.loss(tf.constant(numbers, tf.float64), tf.float64)
-    low, high = _tape.slope(loss, tf.zeros_like(raw), raw)[1].numpy()
-    return float(low), float(high)
+    return [part.numpy().tolist() for part in _tape.curvature(loss, tf.zeros_like(raw), raw)[1:]]

@@ -182,3 +182,11 @@ def test_a_loss_without_a_link_predicts_as_before():
     for loss in ("squared_error", "huber", losses.Quantile(0.3), lambda y, raw: tf.sqrt(1 + (y - raw) ** 2)):
         model = LinearRegression(loss).fit(X, z)
         assert_allclose(model.predict(X), X @ model.coef_ + model.intercept_)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_intercepts_of_classes_are_centred(l1_ratio):
+    # nothing in the objective tells the mean of the intercepts over the classes
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(C=0.05, l1_ratio=l1_ratio, tol=1e-10).fit(X + 10.0, y)
+    assert abs(model.intercept_.sum()) < 1e-12 * np.abs(model.intercept_).max()
