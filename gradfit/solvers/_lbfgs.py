@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg.blas import daxpy
 
 from gradfit.solvers._linear_algebra import Factored, factorize, jitter
 from gradfit.solvers._solver import Solver
@@ -25,10 +26,10 @@ class LBFGSState(NamedTuple):
     theta: np.ndarray
     value: float
     gradient: np.ndarray
-    moves: np.ndarray
-    changes: np.ndarray
     factors: np.ndarray | None
     scales: np.ndarray
+    moves: list | None = None
+    changes: list | None = None
 
 
 class LBFGS(Solver):
@@ -51,7 +52,8 @@ class LBFGS(Solver):
     LBFGS(memory=5)
     """
 
-    handles_bounds = takes_curvature = True
+    handles_bounds = True
+    takes_curvature = "blocks"
 
     def __init__(self, memory=10):
         self.memory = memory
@@ -65,14 +67,13 @@ class LBFGS(Solver):
         theta, curvature = objective.centred(start.theta), start.curvature
         new = objective.evaluate(theta, "diagonal" if curvature is None else "gradient")
         factors, scales = _factored(objective, new.curvature if curvature is None else curvature)
-        none = np.zeros((0, len(theta)))
-        return LBFGSState(theta, new.value, new.gradient, none, none, factors, scales)
+        return LBFGSState(theta, new.value, new.gradient, factors, scales)
 
     def step(self, objective, state):
         """Move along the quasi-Newton direction; a search that fails along a stale model gets one fresh start."""
         found = _line_search(objective, state)
-        if found is None and len(state.moves):
-            state = state._replace(moves=state.moves[:0], changes=state.changes[:0])
+        if found is None and state.moves:
+            state = state._replace(moves=None, changes=None)
             found = _line_search(objective, state)
         if found is None:
             return state
@@ -80,8 +81,8 @@ class LBFGS(Solver):
         move, change = theta - state.theta, new.gradient - state.gradient
         moves, changes = state.moves, state.changes
         if move @ change > _TINY_COSINE * np.linalg.norm(move) * np.linalg.norm(change):
-            moves = np.vstack([moves, move])[-self.memory :]
-            changes = np.vstack([changes, change])[-self.memory :]
+            moves = [*(moves or []), move][-self.memory :]
+            changes = [*(changes or []), change][-self.memory :]
         return state._replace(theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes)
 
 
@@ -133,29 +134,32 @@ def _line_search(objective, state):
 def _direction(objective, state):
     """Return the quasi-Newton direction, that of the variables which their bounds do not hold back."""
     if objective.lower is None:
-        return -_inverse_hessian(objective, state, state.gradient)
+        return -_inverse_hessian(objective, state, _pairs(state), state.gradient)
     free = objective.free(state.theta, state.gradient)
-    moves, changes = state.moves * free, state.changes * free
-    norms = np.linalg.norm(moves, axis=1) * np.linalg.norm(changes, axis=1)
-    usable = (moves * changes).sum(axis=1) > _CURVED * norms
-    inside = state._replace(moves=moves[usable], changes=changes[usable])
-    return np.where(free, -_inverse_hessian(objective, inside, free * state.gradient), 0.0)
+    inside = [(s * free, y * free) for s, y in _pairs(state)]
+    usable = [(s, y) for s, y in inside if s @ y > _CURVED * np.linalg.norm(s) * np.linalg.norm(y)]
+    return np.where(free, -_inverse_hessian(objective, state, usable, free * state.gradient), 0.0)
 
 
-def _inverse_hessian(objective, state, vector):
-    """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
-    pairs = [(s, y, 1.0 / (s @ y)) for s, y in zip(state.moves, state.changes, strict=True)]
-    weights = []
-    for s, y, rho in reversed(pairs):
-        weights.append(rho * (s @ vector))
-        vector = vector - weights[-1] * y
-    out = _precondition(objective, state, vector)
+def _pairs(state):
+    return list(zip(state.moves or [], state.changes or [], strict=True))
+
+
+def _inverse_hessian(objective, state, pairs, vector):
+    """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner.
+
+    In place: with many parameters, temporary vectors would take most of the time.
+    """
+    curved, weights, rest = [s @ y for s, y in pairs], [], vector.copy()
+    for (s, y), curvature in zip(reversed(pairs), reversed(curved), strict=True):
+        weights.append((s @ rest) / curvature)
+        daxpy(y, rest, a=-weights[-1])
+    out = _precondition(objective, state, rest)
     if pairs:
-        s, y, rho = pairs[-1]
-        newest = y @ _precondition(objective, state, y)
-        out *= 1.0 / (rho * newest) if newest > 0 else 1.0 / rho
-    for (s, y, rho), weight in zip(pairs, reversed(weights), strict=True):
-        out += (weight - rho * (y @ out)) * s
+        newest = pairs[-1][1] @ _precondition(objective, state, pairs[-1][1])
+        out *= curved[-1] / newest if newest > 0 else curved[-1]
+    for (s, y), curvature, weight in zip(pairs, curved, reversed(weights), strict=True):
+        daxpy(s, out, a=weight - (y @ out) / curvature)
     return out
 
 

@@ -16,15 +16,16 @@ _REPORT_SECONDS = 0.1
 
 
 def minimize(
-    solver, objective, start: Start, *, max_iter, tol, scale=1.0, record=False, report=None, monitor=None
+    solver, objective, start: Start, *, max_iter, tol, scale=1.0, is_last=True, record=False, report=None, monitor=None
 ) -> SolveResult:
     """Run a solver on an objective until its largest gradient component is at most `tol`, relative to `scale`.
 
-    A `tol` of 0 switches the stop rule off. `record` keeps the parameters of every iteration. `report` is called with
-    the values and the scaled gradients so far, and whether these are all; `monitor` with theta after every iteration:
-    it returns the parameters to stop at, or None to go on.
+    A `tol` of 0 switches the stop rule off. What only leads up to another minimization, with `is_last` False, ends even
+    after a long step. `record` keeps the parameters of every iteration. `report` is called with the values and the
+    scaled gradients so far, and whether these are all; `monitor` with theta after every iteration: it returns the
+    parameters to stop at, or None to go on.
     """
-    loop = _Loop(solver, objective, tol, scale, record, report, monitor)
+    loop = _Loop(solver, objective, tol, scale, is_last, record, report, monitor)
     before = objective.n_passes
     # what overflows is not finite, and that is tested
     with np.errstate(all="ignore"), solver.session(objective, record) as steps:
@@ -38,10 +39,10 @@ def minimize(
 class _Loop:
     """One minimization: where it stands and what it has recorded."""
 
-    def __init__(self, solver, objective, tol, scale, record, report, monitor):
+    def __init__(self, solver, objective, tol, scale, is_last, record, report, monitor):
         self.solver, self.objective, self.scale = solver, objective, scale
         self.tol, self.bound = tol, tol if tol > 0 else -1.0
-        self.record, self.report, self.monitor = record, report, monitor
+        self.is_last, self.record, self.report, self.monitor = is_last, record, report, monitor
         self.state: Any = None
         self.status, self.error = "running", np.inf
         self.values: list[float] = []
@@ -55,7 +56,8 @@ class _Loop:
     @property
     def unfinished(self) -> str | None:
         """Why a small gradient is not the end."""
-        return getattr(self.state, "unfinished", None)
+        reason = getattr(self.state, "unfinished", None)
+        return reason if self.is_last or reason != "moving" else None
 
     def run(self, steps, start, max_iter):
         """Advance until the stop rule, the limit or the monitor ends it."""
@@ -163,7 +165,7 @@ class _Loop:
             theta=theta, status=status, value=float(value), gradient=gradient, n_iter=len(self.values),
             n_updates=getattr(state, "updates", n_steps), n_passes=self.objective.n_passes - passes_before,
             loss_curve=self.values, path=self.path, facts=facts,
-            optimizer_state=getattr(state, "optimizer_state", None),
+            optimizer_state=getattr(state, "optimizer_state", None), hessian=getattr(state, "hessian", None),
         )  # fmt: skip
 
 

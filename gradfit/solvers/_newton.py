@@ -13,13 +13,15 @@ from gradfit.solvers._trust_region import TrustRegion, lowers, predicted_fall
 _SHORTEST = 1e-4  # of Newton's steps; below, the model itself is damped
 _DOWNHILL = 1e-6  # least cosine between step and descent: a singular Hessian leads along the contour
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
+_STEADY, _MANY = 0.1, 40  # fall of the gradient after which the Hessian is kept, and parameters that make it worth it
 _SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # from one width of the kinks to the next, and from the first to the last
 
 
 class NewtonState(NamedTuple):
     """Parameters, what was evaluated there, the width of the kinks (0: none), the next step's length and damping.
 
-    The length is in units of Newton's step; `refused` says whether the last step was.
+    The length is in units of Newton's step; `refused` says whether the last step was, `steady` whether it helped so
+    much that the next one can do with the same Hessian.
     """
 
     theta: np.ndarray
@@ -31,6 +33,7 @@ class NewtonState(NamedTuple):
     length: float = 1.0
     damping: float = 0.0
     refused: bool = False
+    steady: bool = False
 
 
 class Newton(Solver):
@@ -67,9 +70,11 @@ class Newton(Solver):
 
     def init(self, objective, start):
         """Evaluate the start."""
-        new, width = objective.evaluate(start.theta, "hessian"), objective.smoothing or 0.0
+        width, known = objective.smoothing or 0.0, start.curvature
+        new = objective.evaluate(start.theta, "hessian" if known is None else "gradient")
+        known, steady = (new.curvature, False) if known is None else (known, True)
         unfinished = "sharpening" if width else None
-        return NewtonState(start.theta, new.value, new.gradient, new.curvature, width, unfinished)
+        return NewtonState(start.theta, new.value, new.gradient, known, width, unfinished, steady=steady)
 
     def step(self, objective, state):
         """Try one step; keep it if the objective falls. Where the loss has kinks, sharpen them as soon as possible.
@@ -90,7 +95,9 @@ class Newton(Solver):
         if sharpens:
             width = max(_SHARPEN * width, last)
         trial = state.theta + (1.0 if sharpens else state.length) * move
-        new = (objective.with_loss(smoothing=width) if width else objective).evaluate(trial, "hessian")
+        at_width = objective.with_loss(smoothing=width) if width else objective
+        new = at_width.evaluate(trial, "gradient" if state.steady else "hessian")
+        new = new._replace(curvature=state.hessian) if state.steady else new
         finite = new.is_finite and np.isfinite(new.curvature).all()
         fall = predicted_fall(objective, state, trial - state.theta)
         if not (finite and (sharpens or lowers(objective, state, trial, new, fall))):
@@ -99,8 +106,10 @@ class Newton(Solver):
         unfinished = "sharpening" if not is_last else "moving" if matters else None
         damping = state.damping / (1 if state.refused else 8)
         damping = damping if damping > 1e-6 * np.diagonal(new.curvature).max() else 0.0
+        before, after = (objective.stationarity(*at) for at in ((state.theta, state.gradient), (trial, new.gradient)))
+        steady = (state.steady or len(trial) >= _MANY) and not width and after <= _STEADY * before
         length = min(8 * state.length, 1.0)
-        return NewtonState(trial, new.value, new.gradient, new.curvature, width, unfinished, length, damping)
+        return NewtonState(trial, *new, width, unfinished, length, damping, steady=steady)
 
 
 def _refused(objective, state, move=None, new=None):
@@ -114,7 +123,7 @@ def _refused(objective, state, move=None, new=None):
         least = max(np.abs(state.gradient).max() / size, 1e-4 * np.abs(np.diagonal(state.hessian)).max())
         length, damping = 1.0, max(8 * damping, least)
     unfinished = state.unfinished if state.unfinished == "sharpening" else None
-    return state._replace(length=length, damping=damping, unfinished=unfinished, refused=True)
+    return state._replace(length=length, damping=damping, unfinished=unfinished, refused=True, steady=False)
 
 
 def _shorter(objective, state, move, new):

@@ -48,6 +48,7 @@ class ProximalNewton(Newton):
     """
 
     handles_l1 = True
+    takes_curvature = "hessian"
 
     def for_functions(self):
         """Return None: functions have no penalty."""

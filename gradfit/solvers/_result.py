@@ -123,7 +123,8 @@ class SolveResult:
     """Where a minimization ended.
 
     `theta` holds the parameters in the solver's own (standardized) coordinates, `gradient` the smooth part's gradient
-    there, `optimizer_state` what a later descent may go on from, and `facts` the values that the status message needs.
+    there, `optimizer_state` and `hessian` what a later solver may go on from, and `facts` the values that the status
+    message needs.
     `solve` adds coefficients (outputs, p), intercepts, gradient and paths in the user's units.
     """
 
@@ -137,6 +138,7 @@ class SolveResult:
     loss_curve: list[float] = field(default_factory=list)
     path: list[np.ndarray] = field(default_factory=list)
     optimizer_state: list | None = None
+    hessian: np.ndarray | None = None
     facts: dict = field(default_factory=dict)
     coef: Any = None
     intercept: Any = None

@@ -149,21 +149,22 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
 
 def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> SolveResult:
     """Run stages one after the other; `max_iter` bounds the iterations of all of them together."""
+    before: tuple = (None, None)
     done, used = None, 0
     for stage in plan:
         budget = stage.solver.default_max_iter if options.max_iter is None else options.max_iter - used
         if budget <= 0 and stage is not plan[-1]:
             continue
-        curvature = None if stage.precondition is None else stage.precondition.evaluate(theta, "blocks").curvature
+        curvature = _curvature(stage, theta, before)
         optimizer_state = None if options.optimizer_states is None else options.optimizer_states[k]
         result = minimize(
             stage.solver, stage.objective, Start(theta, curvature, seed, optimizer_state), max_iter=max(budget, 0),
-            tol=stage.tol, scale=stage.objective.slope_scale(baseline), record=options.record,
+            tol=stage.tol, scale=stage.objective.slope_scale(baseline), is_last=stage.is_final, record=options.record,
             report=None if options.progress is None else options.progress(stage), monitor=monitor,
         )  # fmt: skip
         if budget <= 0 and done is not None:  # only evaluated
             result.n_iter, result.loss_curve, result.path = 0, [], []
-        theta, used = result.theta, used + result.n_iter
+        theta, used, before = result.theta, used + result.n_iter, (stage.objective, result.hessian)
         if stage.is_final:
             done = result if done is None else result.after(done)
         if result.status in ("interrupted", "nonfinite"):
@@ -172,6 +173,16 @@ def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> Solv
     if options.max_iter:
         done.facts["max_iter"] = options.max_iter
     return done
+
+
+def _curvature(stage, theta, before):
+    """Return the curvature that a stage starts from, which may be known from where the stage before ended, or None."""
+    objective, order = stage.precondition, stage.solver.takes_curvature
+    if objective is None:
+        return None
+    if objective is not before[0] or before[1] is None:
+        return objective.evaluate(theta, order).curvature
+    return before[1][None] if order == "blocks" else before[1]
 
 
 def _start(objective, options, k, level=None):

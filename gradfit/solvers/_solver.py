@@ -13,8 +13,8 @@ from sklearn.base import BaseEstimator
 class Start(NamedTuple):
     """Where a minimization starts.
 
-    `curvature` is a preconditioner, blocks (k, d / k, d / k) or a diagonal (d,); `seed` drives shuffles;
-    `optimizer_state` is what an earlier descent left to go on from.
+    `curvature` is a preconditioner, blocks (k, d / k, d / k), a matrix (d, d) or a diagonal (d,); `seed` drives
+    shuffles; `optimizer_state` is what an earlier descent left to go on from.
     """
 
     theta: np.ndarray
@@ -49,8 +49,8 @@ class Solver(BaseEstimator, ABC):
         Whether the objective never rises, so that iterations without progress mean the rounding floor.
     rescales : bool
         Whether it sees standardized columns whatever the user says: its path is nobody's business.
-    takes_curvature : bool
-        Whether `Start.curvature` helps it.
+    takes_curvature : str
+        Which curvature at the start helps it, "blocks" or "hessian", or "" for none.
     sharpens : bool
         Whether it drives the smoothing of a loss with kinks to zero by itself.
     early_stopping : bool
@@ -64,7 +64,8 @@ class Solver(BaseEstimator, ABC):
     """
 
     handles_l1 = handles_bounds = handles_streams = False
-    is_direct = takes_curvature = sharpens = early_stopping = False
+    is_direct = sharpens = early_stopping = False
+    takes_curvature = ""
     is_monotone = rescales = True
     default_max_iter = 1000
     most_refusals = 1

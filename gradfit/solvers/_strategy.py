@@ -23,7 +23,8 @@ NAMED = {
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_SUMMED = 5_000  # dense features up to which sums of products beat passes over the rows
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
-_ROUGH_TOL, _SAMPLE_TOL = 1e-2, 1e-3  # of stages that only lead up to the last
+_ROUGH_TOL = 1e-2  # of stages that only lead up to the last
+_SAMPLE_TOL = 0.2  # of a sample's gradient, in units of its standard error, which is what all rows will move it by
 
 
 class Stage(NamedTuple):
@@ -106,15 +107,17 @@ def _one_loss(solver, objective, tol, random_state, easier):
     rows, rough, per_class = objective.rows, max(tol, _ROUGH_TOL), objective.loss.per_class
     curved = solver.takes_curvature and rows.n_features <= _MAX_CURVATURE
     sampled = curved and _worth_sampling(objective)
-    if not (sampled or (curved and per_class)):
+    by_blocks = curved and solver.takes_curvature == "blocks"
+    if not (sampled or (by_blocks and per_class)):
         plan = [(objective.with_loss(**numbers), rough) for numbers in easier] + [(objective, tol)]
-        return [Stage(solver, part, limit, part if curved else None) for part, limit in plan]
+        return [Stage(solver, part, limit, part if by_blocks else None) for part, limit in plan]
     sample = objective.subsample(_sample_size(rows), random_state) if sampled else objective
-    sample_tol = max(tol, _SAMPLE_TOL)
-    if not per_class:
+    sample_tol = max(tol, _SAMPLE_TOL / np.sqrt(sample.rows.n_rows))
+    if not (by_blocks and per_class):
+        first = Newton() if by_blocks else solver
         few = _curvature_rows(sample, 1.0, random_state)
-        lead = [Stage(Newton(), few.with_loss(**numbers), rough, is_final=False) for numbers in easier]
-        return [*lead, Stage(Newton(), sample, sample_tol, is_final=False), Stage(solver, objective, tol, sample)]
+        lead = [Stage(first, few.with_loss(**numbers), rough, is_final=False) for numbers in easier]
+        return [*lead, Stage(first, sample, sample_tol, is_final=False), Stage(solver, objective, tol, sample)]
     few, more = (_curvature_rows(sample, share, random_state) for share in (0.5, 1.0))  # a block a class costs
     lead = [Stage(LBFGS(), sample, sample_tol, few, is_final=False)] if sampled else []
     return [*lead, Stage(solver, objective, tol, more)]
