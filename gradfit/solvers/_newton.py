@@ -109,7 +109,8 @@ class Newton(Solver):
         before, after = (objective.stationarity(*at) for at in ((state.theta, state.gradient), (trial, new.gradient)))
         steady = (state.steady or len(trial) >= _MANY) and not width and after <= _STEADY * before
         length = min(8 * state.length, 1.0)
-        return NewtonState(trial, *new, width, unfinished, length, damping, steady=steady)
+        known = (trial, new.value, new.gradient, new.curvature)
+        return NewtonState(*known, width, unfinished, length, damping, steady=steady)
 
 
 def _refused(objective, state, move=None, new=None):
