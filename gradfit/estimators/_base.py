@@ -16,7 +16,7 @@ from gradfit.data._datasets import DatasetRows, is_dataset
 from gradfit.objectives._linear import LinearObjective
 from gradfit.objectives._penalty import ElasticNet
 from gradfit.solvers import _result
-from gradfit.solvers._progress import ProgressPrinter
+from gradfit.solvers._loop import ProgressPrinter
 from gradfit.solvers._settings import check_settings
 from gradfit.solvers._solve import Options, solve
 

@@ -23,7 +23,7 @@ class QuadraticObjective(Objective):
     """
 
     def __init__(self, linear, triangle: Triangle, target: int = 0):
-        self.linear, p = linear, triangle.n_features
+        self.linear, self.rows, p = linear, linear.rows, triangle.n_features
         rows, self.mean = triangle.centred(linear.fit_intercept)
         share = np.sqrt(linear.slope_curvature / triangle.total_weight)
         size, varies = triangle.spread(linear.fit_intercept)
@@ -50,7 +50,7 @@ class QuadraticObjective(Objective):
             curvature = {"hessian": self._gram, "blocks": self._gram[None], "diagonal": np.diagonal(self._gram)}[order]
         return self.penalized(theta, 0.5 * float(residual @ residual), self._root.T @ residual, curvature)
 
-    def slope_scale(self) -> float:
+    def slope_scale(self, baseline=None) -> float:
         """Return the root mean square of the slopes at the fit of nothing but an intercept."""
         size = np.sqrt(self.linear.slope_curvature) * float(np.linalg.norm(self._side))
         return size if np.isfinite(size) and size > 0 else 1.0

@@ -38,10 +38,6 @@ class DescentState(NamedTuple):
     seed: int
     updates: int
     optimizer_state: list | None
-    stalled: bool = False
-    searching: bool = False
-    sharpening: bool = False
-    moving: bool = False
 
 
 class GradientDescent(Solver):

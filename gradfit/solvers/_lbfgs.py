@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg.blas import daxpy
 
 from gradfit.solvers._linear_algebra import Factored, factorize, jitter
 from gradfit.solvers._solver import Solver
@@ -25,15 +26,10 @@ class LBFGSState(NamedTuple):
     theta: np.ndarray
     value: float
     gradient: np.ndarray
-    moves: np.ndarray
-    changes: np.ndarray
     factors: np.ndarray | None
     scales: np.ndarray
-    stalled: bool
-    updates: int
-    searching: bool = False
-    sharpening: bool = False
-    moving: bool = False
+    moves: list | None = None
+    changes: list | None = None
 
 
 class LBFGS(Solver):
@@ -56,7 +52,8 @@ class LBFGS(Solver):
     LBFGS(memory=5)
     """
 
-    handles_bounds = takes_curvature = True
+    handles_bounds = True
+    takes_curvature = "blocks"
 
     def __init__(self, memory=10):
         self.memory = memory
@@ -68,43 +65,25 @@ class LBFGS(Solver):
     def init(self, objective, start):
         """Evaluate the start and factor the curvature: blocks or, for many features, a diagonal."""
         theta, curvature = objective.centred(start.theta), start.curvature
-        if curvature is None:
-            new = objective.evaluate(theta, "diagonal")
-            curvature = new.curvature
-        else:
-            new = objective.evaluate(theta)
-        factors, scales = _factored(objective, curvature)
-        none = np.zeros((0, len(theta)))
-        return LBFGSState(theta, new.value, new.gradient, none, none, factors, scales, False, 0)
+        new = objective.evaluate(theta, "diagonal" if curvature is None else "gradient")
+        factors, scales = _factored(objective, new.curvature if curvature is None else curvature)
+        return LBFGSState(theta, new.value, new.gradient, factors, scales)
 
     def step(self, objective, state):
-        """Move along the quasi-Newton direction."""
-        direction = self._direction(objective, state)
-        found = _line_search(objective, state, direction) if np.isfinite(direction).all() else None
-        if found is None:  # a failed search along a stale model gets one fresh start
-            none = state.moves[:0]
-            return state._replace(moves=none, changes=none, stalled=not len(state.moves), updates=state.updates + 1)
+        """Move along the quasi-Newton direction; a search that fails along a stale model gets one fresh start."""
+        found = _line_search(objective, state)
+        if found is None and state.moves:
+            state = state._replace(moves=None, changes=None)
+            found = _line_search(objective, state)
+        if found is None:
+            return state
         theta, new = found
         move, change = theta - state.theta, new.gradient - state.gradient
         moves, changes = state.moves, state.changes
         if move @ change > _TINY_COSINE * np.linalg.norm(move) * np.linalg.norm(change):
-            moves = np.vstack([moves, move])[-self.memory :]
-            changes = np.vstack([changes, change])[-self.memory :]
-        return state._replace(
-            theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes, stalled=False,
-            updates=state.updates + 1,
-        )  # fmt: skip
-
-    def _direction(self, objective, state):
-        """Return the quasi-Newton direction, that of the variables which their bounds do not hold back."""
-        if objective.lower is None:
-            return -_inverse_hessian(objective, state, state.gradient)
-        free = objective.free(state.theta, state.gradient)
-        moves, changes = state.moves * free, state.changes * free
-        norms = np.linalg.norm(moves, axis=1) * np.linalg.norm(changes, axis=1)
-        usable = (moves * changes).sum(axis=1) > _CURVED * norms
-        inside = state._replace(moves=moves[usable], changes=changes[usable])
-        return np.where(free, -_inverse_hessian(objective, inside, free * state.gradient), 0.0)
+            moves = [*(moves or []), move][-self.memory :]
+            changes = [*(changes or []), change][-self.memory :]
+        return state._replace(theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes)
 
 
 def _factored(objective, curvature):
@@ -122,39 +101,22 @@ def _factored(objective, curvature):
     return None, np.sqrt(np.where(curvature > objective.eps * largest, curvature, largest or 1.0))
 
 
-def _precondition(objective, state, vector):
-    if state.factors is None:
-        return objective.centred(vector / state.scales**2)
-    blocks = vector.reshape(state.scales.shape)
-    solved = [Factored(f, s).solve(b) for f, s, b in zip(state.factors, state.scales, blocks, strict=True)]
-    return objective.centred(np.concatenate(solved))
+def _line_search(objective, state):
+    """Return a weak-Wolfe point along the quasi-Newton direction and its evaluation, or None.
 
-
-def _inverse_hessian(objective, state, vector):
-    """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner."""
-    pairs = [(s, y, 1.0 / (s @ y)) for s, y in zip(state.moves, state.changes, strict=True)]
-    weights = []
-    for s, y, rho in reversed(pairs):
-        weights.append(rho * (s @ vector))
-        vector = vector - weights[-1] * y
-    out = _precondition(objective, state, vector)
-    if pairs:
-        s, y, rho = pairs[-1]
-        newest = y @ _precondition(objective, state, y)
-        out *= 1.0 / (rho * newest) if newest > 0 else 1.0 / rho
-    for (s, y, rho), weight in zip(pairs, reversed(weights), strict=True):
-        out += (weight - rho * (y @ out)) * s
-    return out
-
-
-def _line_search(objective, state, direction):
-    """Return a weak-Wolfe point and its evaluation, or None: a bracket by doubling and bisection, starting from 1."""
+    A bracket by doubling and bisection, starting from 1.
+    """
+    direction = _direction(objective, state)
+    if not np.isfinite(direction).all():
+        return None
     descent, noise = float(state.gradient @ direction), objective.noise(state.value)
     step, low, high, found = 1.0, 0.0, np.inf, None
     for _ in range(_MAX_TRIALS):
-        theta, onward, fall = _point(objective, state, step, direction, descent)
+        ahead = state.theta + step * direction
+        theta = objective.project(ahead)
         new = objective.evaluate(theta)
-        slope = float(new.gradient @ onward)
+        slope = float(new.gradient @ np.where(theta == ahead, direction, 0.0))  # along what bounds leave of it
+        fall = _ARMIJO * min(float(state.gradient @ (theta - state.theta)), 0.0)
         level = new.value <= state.value + noise and abs(slope) <= _WOLFE * abs(descent)
         if new.is_finite and (new.value <= state.value + fall or level):
             low, found = step, (theta, new)
@@ -162,19 +124,48 @@ def _line_search(objective, state, direction):
                 return found
         else:
             high = step
-        if np.isfinite(high):
-            step = 0.5 * (low + high) if low > 0 else 0.2 * high
-        else:
+        if np.isinf(high):
             step = 2.0 * low
-    fell = found is not None and np.isinf(high)
-    return found if fell else None
+        else:
+            step = 0.5 * (low + high) if low > 0 else 0.2 * high
+    return found if np.isinf(high) else None
 
 
-def _point(objective, state, step, direction, descent):
-    """Return a trial point, the direction that bounds leave there, and the fall of the value asked for."""
-    ahead = state.theta + step * direction
+def _direction(objective, state):
+    """Return the quasi-Newton direction, that of the variables which their bounds do not hold back."""
     if objective.lower is None:
-        return ahead, direction, _ARMIJO * step * descent
-    theta = objective.project(ahead)
-    onward = np.where(theta == ahead, direction, 0.0)
-    return theta, onward, _ARMIJO * min(float(state.gradient @ (theta - state.theta)), 0.0)
+        return -_inverse_hessian(objective, state, _pairs(state), state.gradient)
+    free = objective.free(state.theta, state.gradient)
+    inside = [(s * free, y * free) for s, y in _pairs(state)]
+    usable = [(s, y) for s, y in inside if s @ y > _CURVED * np.linalg.norm(s) * np.linalg.norm(y)]
+    return np.where(free, -_inverse_hessian(objective, state, usable, free * state.gradient), 0.0)
+
+
+def _pairs(state):
+    return list(zip(state.moves or [], state.changes or [], strict=True))
+
+
+def _inverse_hessian(objective, state, pairs, vector):
+    """Return the product with the inverse Hessian: the two-loop recursion around the preconditioner.
+
+    In place: with many parameters, temporary vectors would take most of the time.
+    """
+    curved, weights, rest = [s @ y for s, y in pairs], [], vector.copy()
+    for (s, y), curvature in zip(reversed(pairs), reversed(curved), strict=True):
+        weights.append((s @ rest) / curvature)
+        daxpy(y, rest, a=-weights[-1])
+    out = _precondition(objective, state, rest)
+    if pairs:
+        newest = pairs[-1][1] @ _precondition(objective, state, pairs[-1][1])
+        out *= curved[-1] / newest if newest > 0 else curved[-1]
+    for (s, y), curvature, weight in zip(pairs, curved, reversed(weights), strict=True):
+        daxpy(s, out, a=weight - (y @ out) / curvature)
+    return out
+
+
+def _precondition(objective, state, vector):
+    if state.factors is None:
+        return objective.centred(vector / state.scales**2)
+    blocks = vector.reshape(state.scales.shape)
+    solved = [Factored(f, s).solve(b) for f, s, b in zip(state.factors, state.scales, blocks, strict=True)]
+    return objective.centred(np.concatenate(solved))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import lapack
 from threadpoolctl import ThreadpoolController
 
-SAFETY = 1e-12  # lets a matrix that is positive definite but for rounding be factored
-_JITTER, _WIDE_JITTER = 1e-9, 1e-6  # keep rounding errors out of directions that the rows say nothing about
-_NOISE_ULPS = 16
+_controller = cache(ThreadpoolController)
 
 
 def on_one_thread():
@@ -20,11 +18,6 @@ def on_one_thread():
     Its threads fight with TensorFlow's for the cores: a 201 x 201 Cholesky took 6.5 ms beside them, 0.3 on one thread.
     """
     return _controller().limit(limits=1, user_api="blas")
-
-
-@lru_cache(maxsize=1)
-def _controller():
-    return ThreadpoolController()
 
 
 class Factored(NamedTuple):
@@ -38,8 +31,11 @@ class Factored(NamedTuple):
         return lapack.dpotrs(self.factor, vector / self.scale, lower=1)[0] / self.scale
 
 
-def factorize(matrix, added: float = SAFETY) -> Factored | None:
-    """Factor a matrix with `added` on its unit diagonal; None if it is not positive definite, or not finite."""
+def factorize(matrix, added: float = 1e-12) -> Factored | None:
+    """Factor a matrix scaled to a unit diagonal, with `added` on it; None if not positive definite, or not finite.
+
+    The default lets a matrix be factored that is positive definite but for rounding.
+    """
     diagonal = np.diagonal(matrix)
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     scaled = matrix / scale[:, None]
@@ -52,8 +48,8 @@ def factorize(matrix, added: float = SAFETY) -> Factored | None:
 
 
 def jitter(objective) -> float:
-    """Return what to add to a Hessian of unit diagonal: more where there are fewer rows than parameters.
+    """Return what to add to a Hessian of unit diagonal, as rows may say nothing about some directions.
 
     Never less than the Hessian's own rounding, which would else decide where classes have no curvature between them.
     """
-    return max(_WIDE_JITTER if objective.is_wide else _JITTER, _NOISE_ULPS * objective.eps)
+    return max(1e-6 if objective.is_wide else 1e-9, 16 * objective.eps)

@@ -16,28 +16,16 @@ _REPORT_SECONDS = 0.1
 
 
 def minimize(
-    solver, objective, start: Start, *, max_iter, tol, scale=1.0, record=False, report=None, monitor=None
+    solver, objective, start: Start, *, max_iter, tol, scale=1.0, is_last=True, record=False, report=None, monitor=None
 ) -> SolveResult:
-    """Run a solver on an objective until the stop rule holds.
+    """Run a solver on an objective until its largest gradient component is at most `tol`, relative to `scale`.
 
-    Parameters
-    ----------
-    solver : Solver
-    objective : Objective
-    start : Start
-    max_iter : int
-    tol : float
-        Bound of the scaled gradient; 0 switches the stop rule off.
-    scale : float
-        What the gradient is relative to.
-    record : bool
-        Whether to keep the parameters of every iteration.
-    report : callable, optional
-        Called with (n_iter, values, errors) about every tenth of a second.
-    monitor : callable, optional
-        Called with theta after every iteration; returns the parameters to stop at, or None to go on.
+    A `tol` of 0 switches the stop rule off. What only leads up to another minimization, with `is_last` False, ends even
+    after a long step. `record` keeps the parameters of every iteration. `report` is called with the values and the
+    scaled gradients so far, and whether these are all; `monitor` with theta after every iteration: it returns the
+    parameters to stop at, or None to go on.
     """
-    loop = _Loop(solver, objective, tol, scale, record, report, monitor)
+    loop = _Loop(solver, objective, tol, scale, is_last, record, report, monitor)
     before = objective.n_passes
     # what overflows is not finite, and that is tested
     with np.errstate(all="ignore"), solver.session(objective, record) as steps:
@@ -51,10 +39,10 @@ def minimize(
 class _Loop:
     """One minimization: where it stands and what it has recorded."""
 
-    def __init__(self, solver, objective, tol, scale, record, report, monitor):
+    def __init__(self, solver, objective, tol, scale, is_last, record, report, monitor):
         self.solver, self.objective, self.scale = solver, objective, scale
         self.tol, self.bound = tol, tol if tol > 0 else -1.0
-        self.record, self.report, self.monitor = record, report, monitor
+        self.is_last, self.record, self.report, self.monitor = is_last, record, report, monitor
         self.state: Any = None
         self.status, self.error = "running", np.inf
         self.values: list[float] = []
@@ -63,8 +51,13 @@ class _Loop:
         self.best_value = self.best_error = np.inf
         self.best_theta: np.ndarray | None = None
         self.kept: np.ndarray | None = None
-        self.idle = self.drifting = self.reported = 0
-        self.told = time.perf_counter()
+        self.refused = self.idle = self.drifting = 0
+
+    @property
+    def unfinished(self) -> str | None:
+        """Why a small gradient is not the end."""
+        reason = getattr(self.state, "unfinished", None)
+        return reason if self.is_last or reason != "moving" else None
 
     def run(self, steps, start, max_iter):
         """Advance until the stop rule, the limit or the monitor ends it."""
@@ -72,64 +65,72 @@ class _Loop:
         if self.state.value is not None:
             self._judge(fresh=True)
         while self.status == "running" and len(self.values) < max_iter:
-            limit = 1 if self.monitor is not None else max_iter - len(self.values)
+            before, limit = self.state.theta, 1 if self.monitor is not None else max_iter - len(self.values)
             self.state, history = steps.advance(self.objective, self.state, limit, self.bound, self.scale)
+            self.refused = self.refused + 1 if self.state.theta is before else 0
             self.values += history.values
             self.errors += history.errors
             if self.record:
                 self.path += history.path
             self._judge()
-            self._tell(self.status != "running" or len(self.values) >= max_iter)
+            if self.report is not None:
+                self.report(self.values, self.errors, self.status != "running" or len(self.values) >= max_iter)
             if self.monitor is not None and (kept := self.monitor(self.state.theta)) is not None:
                 self.kept, self.status = kept, "early_stopped"
 
     def _judge(self, fresh=False):
         """Apply the stop rule. NaN is tested before any comparison."""
-        state = self.state
+        state, is_monotone = self.state, self.solver.is_monotone
         self.error = self.objective.stationarity(state.theta, state.gradient) / self.scale
         if not np.isfinite(state.value + self.error):
             self.status = "nonfinite"
             self.best_theta = getattr(state, "best_theta", self.best_theta)
             return
-        unfinished = state.sharpening or state.moving
         progressed = state.value < self.best_value - 4 * np.finfo(np.float64).eps * abs(state.value)
         progressed = progressed or self.error < 0.9 * self.best_error
         if state.value < self.best_value:
             self.best_value, self.best_theta = state.value, state.theta
         self.best_error = min(self.best_error, self.error)
-        if unfinished:  # while the loss itself still changes, its values do not compare
+        if self.unfinished:  # while the loss itself still changes, its values do not compare
             self.best_value = self.best_error = np.inf
         small = self.error <= self.bound
-        if small and not unfinished and not (fresh and not self.solver.is_monotone):
+        if small and not self.unfinished and (is_monotone or not fresh):
             self.status = "converged"
-        if not self.solver.is_monotone or fresh:
+        if fresh or not is_monotone:
             return
-        self.idle = 0 if progressed or unfinished else self.idle + (not state.searching)
-        self.drifting = self.drifting + 1 if small and state.moving and not state.sharpening else 0
+        self.idle = 0 if progressed or self.unfinished else self.idle + (not self.refused)
+        self.drifting = self.drifting + 1 if small and self.unfinished == "moving" else 0
         if self.status == "running" and self.tol > 0:
             if self.drifting > _DRIFT_LIMIT:
                 self.status = self._drift()
-            elif state.stalled or self.idle >= _IDLE_LIMIT:
+            elif self.refused >= self.solver.most_refusals or self.idle >= _IDLE_LIMIT:
                 self.status = "stalled"
 
-    def _tell(self, is_last):
-        if self.report is not None and (is_last or time.perf_counter() - self.told > _REPORT_SECONDS):
-            new = slice(self.reported, None)
-            self.report(len(self.values), np.array(self.values[new]), np.array(self.errors[new]))
-            self.told, self.reported = time.perf_counter(), len(self.values)
+    def _drift(self):
+        """Return what long steps mean where the gradient is small: with a penalty only the free intercept moves."""
+        penalized = self.objective.l1 is not None or self.objective.l2 is not None
+        return "converged" if penalized else "drifting"
+
+    def _end(self, start):
+        """Return the parameters to end at: those after the last step, or the best finite ones where it left none.
+
+        The losses of mini-batches are no measure of the best, but all rows are.
+        """
+        if self.status == "early_stopped":
+            return self.kept
+        if self.state is not None and self.status != "nonfinite":
+            return self.state.theta
+        if self.best_theta is None or self.objective.is_endless:
+            return start.theta
+        if not self.solver.in_batches(self.objective):
+            return self.best_theta
+        return min(start.theta, self.best_theta, key=lambda theta: self.objective.evaluate(theta).value)
 
     def _settle(self, start):
-        """Return theta, value and gradient at the end: those of the best finite point where the last one is none."""
-        state = self.state
-        if state is None or self.status == "nonfinite":
-            theta = self._best_finite(start)
-        elif self.status == "early_stopped":
-            theta = self.kept
-        elif not self.solver.in_batches(self.objective):
-            return state.theta, state.value, state.gradient
-        else:
-            theta = state.theta
-        if self.objective.is_endless:
+        """Return theta, value and gradient at the end, evaluated there."""
+        state, theta = self.state, self._end(start)
+        is_known = state is not None and theta is state.theta and not self.solver.in_batches(self.objective)
+        if is_known or self.objective.is_endless:
             return theta, state.value, state.gradient
         new = self.objective.evaluate(theta)
         self.error = self.objective.stationarity(theta, new.gradient) / self.scale
@@ -137,49 +138,48 @@ class _Loop:
             self.status = "running"
         return theta, new.value, new.gradient
 
-    def _best_finite(self, start):
-        """Return the best parameters known; the losses of mini-batches are no measure of them, but all rows are."""
-        if self.best_theta is None or not self.solver.in_batches(self.objective):
-            return start.theta if self.best_theta is None else self.best_theta
-        if self.objective.is_endless:
-            return start.theta
-        values = [self.objective.evaluate(theta).value for theta in (start.theta, self.best_theta)]
-        return self.best_theta if values[1] < values[0] else start.theta
+    def _final_status(self, theta, gradient):
+        if self.status == "running":  # its iterations are used up
+            if self.tol == 0:
+                return "fixed_iterations"
+            return self._drift() if self.error <= self.bound and self.unfinished == "moving" else "max_iter"
+        hessian = getattr(self.state, "hessian", None)
+        if self.status == "stalled" and self.objective.is_rounding(theta, gradient, hessian, self.error, self.scale):
+            return "precision_limit"
+        return self.status
 
     def result(self, start, max_iter, passes_before) -> SolveResult:
         """Return where the minimization ended."""
+        state, n_steps = self.state, len(self.values)
         theta, value, gradient = self._settle(start)
-        if not self.values:  # the start was the answer; reading it counts as an iteration
+        if not n_steps:  # the start was the answer; reading it counts as an iteration
             self.values, self.path = [float(value)], [theta] * self.record
-        state, status = self.state, self.status
-        if status == "running":
-            status = self._at_the_limit()
-        if status == "stalled":
-            hessian = getattr(state, "hessian", None)
-            if self.objective.is_rounding(theta, gradient, hessian, self.error, self.scale):
-                status = "precision_limit"
+        status = self._final_status(theta, gradient)
         facts = {
             "error": self.error, "tol": self.tol, "bound": f", within tol={self.tol:g}", "max_iter": max_iter,
             "n_iter": len(self.values), "dtype": self.objective.dtype_name,
             "remedy": self.solver.remedies.get(status, ""), "patience": getattr(self.monitor, "patience", 0),
-            "rounded": getattr(state, "sharpening", False),
+            "rounded": self.unfinished == "sharpening",
         }  # fmt: skip
         return SolveResult(
             theta=theta, status=status, value=float(value), gradient=gradient, n_iter=len(self.values),
-            n_updates=state.updates if state is not None else 0, n_passes=self.objective.n_passes - passes_before,
+            n_updates=getattr(state, "updates", n_steps), n_passes=self.objective.n_passes - passes_before,
             loss_curve=self.values, path=self.path, facts=facts,
-            optimizer_state=getattr(state, "optimizer_state", None),
+            optimizer_state=getattr(state, "optimizer_state", None), hessian=getattr(state, "hessian", None),
         )  # fmt: skip
 
-    def _at_the_limit(self):
-        """Return the status of a minimization that has used its iterations up."""
-        if self.tol == 0:
-            return "fixed_iterations"
-        state = self.state
-        small = self.error <= self.bound and not getattr(state, "sharpening", False)
-        return self._drift() if small and state.moving else "max_iter"
 
-    def _drift(self):
-        """Return what long steps mean where the gradient is small: with a penalty only the free intercept moves."""
-        penalized = self.objective.l1 is not None or self.objective.l2 is not None
-        return "converged" if penalized else "drifting"
+class ProgressPrinter:
+    """Prints iteration, loss and gradient norm: with verbose=1 about ten lines a second, from 2 on every line."""
+
+    def __init__(self, estimator, stage):
+        self.every, self.printed, self.told = estimator.verbose > 1, 0, time.perf_counter()
+        print(f"{type(estimator).__name__}: {type(stage.solver).__name__} on {stage.objective.rows.n_rows} rows")
+        print(f"{'iteration':>10} {'loss':>16} {'gradient norm':>14}")
+
+    def __call__(self, values, errors, is_last):
+        """Print what iterations have reached since the last call that printed."""
+        if is_last or time.perf_counter() - self.told > _REPORT_SECONDS:
+            for i in range(self.printed if self.every else len(values) - 1, len(values)):
+                print(f"{i + 1:>10} {values[i]:>16.9g} {errors[i]:>14.3e}", flush=True)
+            self.printed, self.told = len(values), time.perf_counter()

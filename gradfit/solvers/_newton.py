@@ -8,43 +8,32 @@ import numpy as np
 
 from gradfit.solvers._linear_algebra import factorize, jitter
 from gradfit.solvers._solver import Solver
-from gradfit.solvers._trust_region import TrustRegion
+from gradfit.solvers._trust_region import TrustRegion, lowers, predicted_fall
 
-_MAX_REJECTIONS = 40
 _SHORTEST = 1e-4  # of Newton's steps; below, the model itself is damped
 _DOWNHILL = 1e-6  # least cosine between step and descent: a singular Hessian leads along the contour
 _SHORT = 1e-6  # relative change of the parameters that Newton's method goes on from, one step past tol
+_STEADY, _MANY = 0.1, 40  # fall of the gradient after which the Hessian is kept, and parameters that make it worth it
 _SHARPEN, _LAST_WIDTH = 0.2, 3e-8  # from one width of the kinks to the next, and from the first to the last
 
 
 class NewtonState(NamedTuple):
-    """Parameters, what was evaluated there, the next step's length and damping, and the width of the kinks.
+    """Parameters, what was evaluated there, the width of the kinks (0: none), the next step's length and damping.
 
-    The length is in units of Newton's step.
+    The length is in units of Newton's step; `refused` says whether the last step was, `steady` whether it helped so
+    much that the next one can do with the same Hessian.
     """
 
     theta: np.ndarray
     value: float
     gradient: np.ndarray
     hessian: np.ndarray
-    length: float
-    damping: float
-    width: float | None
-    first_width: float | None
-    sharpening: bool
-    moving: bool
-    rejections: int
-    updates: int
-
-    @property
-    def searching(self) -> bool:
-        """Whether the last step was refused."""
-        return self.rejections > 0
-
-    @property
-    def stalled(self) -> bool:
-        """Whether no step helped for long."""
-        return self.rejections >= _MAX_REJECTIONS
+    width: float
+    unfinished: str | None
+    length: float = 1.0
+    damping: float = 0.0
+    refused: bool = False
+    steady: bool = False
 
 
 class Newton(Solver):
@@ -68,6 +57,7 @@ class Newton(Solver):
 
     sharpens = True
     default_max_iter = 200
+    most_refusals = 40
 
     def for_functions(self):
         """Return the trust-region method: functions need not be convex."""
@@ -80,83 +70,70 @@ class Newton(Solver):
 
     def init(self, objective, start):
         """Evaluate the start."""
-        new, width = objective.evaluate(start.theta, "hessian"), objective.smoothing
-        return NewtonState(
-            start.theta, new.value, new.gradient, new.curvature, 1.0, 0.0, width, width, bool(width), False, 0, 0
-        )  # fmt: skip
+        width, known = objective.smoothing or 0.0, start.curvature
+        new = objective.evaluate(start.theta, "hessian" if known is None else "gradient")
+        known, steady = (new.curvature, False) if known is None else (known, True)
+        unfinished = "sharpening" if width else None
+        return NewtonState(start.theta, new.value, new.gradient, known, width, unfinished, steady=steady)
 
     def step(self, objective, state):
-        """Try one step; keep it if the objective falls. Where the loss has kinks, sharpen them as soon as possible."""
+        """Try one step; keep it if the objective falls. Where the loss has kinks, sharpen them as soon as possible.
+
+        The barrier that rounds the kinks is self-concordant, so the fall that the model predicts, in units of the
+        width, tells how close the minimizer is.
+        """
         hessian = state.hessian
         if state.damping > 0:
             hessian = hessian + state.damping * np.eye(len(hessian))
         move = self.model_step(objective, state, hessian)
         if move is None or not np.isfinite(move).all():
-            return _more_damped(state)
-        predicted = self._predicted(objective, state, move)
-        width, sharpens, at_last = _next_width(objective, state, predicted)
+            return _refused(objective, state)
+        predicted = predicted_fall(objective, state, move)
+        width, last = state.width, _LAST_WIDTH * (objective.smoothing or 0.0)
+        is_last = width <= 1.001 * last
+        sharpens = not is_last and predicted * objective.rows.total_weight <= 0.05 * width
+        if sharpens:
+            width = max(_SHARPEN * width, last)
         trial = state.theta + (1.0 if sharpens else state.length) * move
-        new = (objective.with_loss(smoothing=width) if state.width else objective).evaluate(trial, "hessian")
+        at_width = objective.with_loss(smoothing=width) if width else objective
+        new = at_width.evaluate(trial, "gradient" if state.steady else "hessian")
+        new = new._replace(curvature=state.hessian) if state.steady else new
         finite = new.is_finite and np.isfinite(new.curvature).all()
-        if not (finite and (sharpens or self._lowers(objective, state, trial, new))):
-            return _shorter(objective, state, move, new if finite else None)
+        fall = predicted_fall(objective, state, trial - state.theta)
+        if not (finite and (sharpens or lowers(objective, state, trial, new, fall))):
+            return _refused(objective, state, move, new if finite else None)
         matters = np.abs(move).max() > _SHORT * np.abs(trial).max() and predicted > objective.noise(state.value)
-        damping = state.damping / (1 if state.searching else 8)
+        unfinished = "sharpening" if not is_last else "moving" if matters else None
+        damping = state.damping / (1 if state.refused else 8)
         damping = damping if damping > 1e-6 * np.diagonal(new.curvature).max() else 0.0
-        return state._replace(
-            theta=trial, value=new.value, gradient=new.gradient, hessian=new.curvature, damping=damping,
-            length=min(8 * state.length, 1.0), width=width, sharpening=sharpens or not at_last,
-            moving=bool(matters), rejections=0, updates=state.updates + 1,
-        )  # fmt: skip
-
-    def _predicted(self, objective, state, move):
-        """Return by how much the model says that the objective falls."""
-        curved = 0.5 * float(move @ (state.hessian @ move))
-        kinks = objective.kinks(state.theta + move) - objective.kinks(state.theta)
-        return -(float(state.gradient @ move) + curved + kinks)
-
-    def _lowers(self, objective, state, trial, new):
-        """Return whether a trial lowers the objective or, at the rounding floor, the gradient."""
-        predicted, actual = self._predicted(objective, state, trial - state.theta), state.value - new.value
-        if predicted > 0 and actual >= 1e-4 * predicted:
-            return True
-        calmer = objective.stationarity(trial, new.gradient) < objective.stationarity(state.theta, state.gradient)
-        return abs(actual) <= objective.noise(state.value) and calmer
+        before, after = (objective.stationarity(*at) for at in ((state.theta, state.gradient), (trial, new.gradient)))
+        steady = (state.steady or len(trial) >= _MANY) and not width and after <= _STEADY * before
+        length = min(8 * state.length, 1.0)
+        known = (trial, new.value, new.gradient, new.curvature)
+        return NewtonState(*known, width, unfinished, length, damping, steady=steady)
 
 
-def _more_damped(state):
-    """Return the state with a model that is damped more: at first such that a step is about as long as theta."""
-    size = np.abs(state.theta).max(initial=0.0) + 1.0
-    least = max(np.abs(state.gradient).max() / size, 1e-4 * np.abs(np.diagonal(state.hessian)).max())
-    return state._replace(
-        length=1.0, damping=max(8 * state.damping, least), moving=False, rejections=state.rejections + 1,
-        updates=state.updates + 1,
-    )  # fmt: skip
+def _refused(objective, state, move=None, new=None):
+    """Return the state after a step that did not help: a shorter one next, or where none helps a model damped more.
+
+    At first it is damped such that a step is about as long as theta.
+    """
+    length, damping = 0.0 if move is None else _shorter(objective, state, move, new), state.damping
+    if damping > 0 or length < _SHORTEST:
+        size = np.abs(state.theta).max(initial=0.0) + 1.0
+        least = max(np.abs(state.gradient).max() / size, 1e-4 * np.abs(np.diagonal(state.hessian)).max())
+        length, damping = 1.0, max(8 * damping, least)
+    unfinished = state.unfinished if state.unfinished == "sharpening" else None
+    return state._replace(length=length, damping=damping, unfinished=unfinished, refused=True, steady=False)
 
 
 def _shorter(objective, state, move, new):
-    """Return the state after a step that did not help: a shorter one next, or a damped model where none helps."""
+    """Return the length to which the slopes at both ends point, or 0 for a move that leads hardly downhill."""
     slope = float(state.gradient @ move)
-    there = np.nan if new is None else float(new.gradient @ move)
-    secant = slope / min(slope - there, -1e-300) if there > slope else 0.1
-    length = float(np.clip(secant, 0.02, 0.5)) * state.length
     fall = -slope - objective.kinks(state.theta + move) + objective.kinks(state.theta)
     steepest = np.linalg.norm(objective.subgradient(state.theta, state.gradient)) * np.linalg.norm(move)
-    uphill = fall < _DOWNHILL * steepest
-    if state.damping > 0 or uphill or length < _SHORTEST:
-        return _more_damped(state)
-    return state._replace(length=length, moving=False, rejections=state.rejections + 1, updates=state.updates + 1)
-
-
-def _next_width(objective, state, predicted):
-    """Return the next width of the kinks, whether it is narrower (Newton has converged), and whether none is left.
-
-    The barrier that rounds the kinks is self-concordant, so the fall that the model predicts, in units of the
-    width, tells how close the minimizer is.
-    """
-    if not state.width:
-        return state.width, False, True
-    last = _LAST_WIDTH * state.first_width
-    at_last = state.width <= 1.001 * last
-    sharpens = predicted * objective.rows.total_weight <= 0.05 * state.width and not at_last
-    return max(_SHARPEN * state.width, last) if sharpens else state.width, sharpens, at_last
+    if fall < _DOWNHILL * steepest:
+        return 0.0
+    there = np.nan if new is None else float(new.gradient @ move)
+    secant = slope / min(slope - there, -1e-300) if there > slope else 0.1
+    return float(np.clip(secant, 0.02, 0.5)) * state.length

@@ -25,14 +25,9 @@ class ProximalState(NamedTuple):
     ahead: np.ndarray
     ahead_value: float
     ahead_gradient: np.ndarray
-    momentum: float
     metric: np.ndarray
-    steepness: float
-    updates: int
-    stalled: bool = False
-    searching: bool = False
-    sharpening: bool = False
-    moving: bool = False
+    momentum: float = 1.0
+    steepness: float = 1.0
 
 
 class ProximalGradient(Solver):
@@ -59,7 +54,7 @@ class ProximalGradient(Solver):
         """Evaluate the start and its diagonal curvature."""
         value, gradient, diagonal = objective.evaluate(start.theta, "diagonal")
         metric = np.where(diagonal > 0, diagonal, 1.0)
-        return ProximalState(start.theta, value, gradient, start.theta, value, gradient, 1.0, metric, 1.0, 0)
+        return ProximalState(start.theta, value, gradient, start.theta, value, gradient, metric)
 
     def step(self, objective, state):
         """Take a step if the model lies above the objective there; else only shorten the next one."""
@@ -70,16 +65,13 @@ class ProximalGradient(Solver):
         smooth, smooth_ahead = new.value - objective.kinks(theta), state.ahead_value - objective.kinks(state.ahead)
         model = smooth_ahead + float(state.ahead_gradient @ move) + 0.5 * float(weight @ move**2)
         if not (new.is_finite and smooth <= model + objective.noise(state.ahead_value)):
-            return state._replace(steepness=_SHORTER * state.steepness, updates=state.updates + 1)
-        grown = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * state.momentum**2))
-        uphill = (state.metric * (state.ahead - theta)) @ (theta - state.theta) > 0
-        if uphill:
-            ahead, there, grown = theta, new, 1.0
-        else:
-            ahead = theta + (state.momentum - 1.0) / grown * (theta - state.theta)
+            return state._replace(steepness=_SHORTER * state.steepness)
+        ahead, there, momentum = theta, new, 1.0
+        if (state.metric * (state.ahead - theta)) @ (theta - state.theta) <= 0:  # else uphill: without momentum
+            momentum = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * state.momentum**2))
+            ahead = theta + (state.momentum - 1.0) / momentum * (theta - state.theta)
             there = objective.evaluate(ahead)
-        return state._replace(
-            theta=theta, value=new.value, gradient=new.gradient, ahead=ahead, ahead_value=there.value,
-            ahead_gradient=there.gradient, momentum=float(grown), steepness=_LONGER * state.steepness,
-            updates=state.updates + 1,
+        return ProximalState(
+            theta, new.value, new.gradient, ahead, there.value, there.gradient, state.metric, float(momentum),
+            _LONGER * state.steepness,
         )  # fmt: skip

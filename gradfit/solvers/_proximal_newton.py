@@ -48,6 +48,7 @@ class ProximalNewton(Newton):
     """
 
     handles_l1 = True
+    takes_curvature = "hessian"
 
     def for_functions(self):
         """Return None: functions have no penalty."""
@@ -63,22 +64,17 @@ class ProximalNewton(Newton):
         matrix[np.diag_indices_from(matrix)] += jitter(objective) + (diagonal <= 0)
         l1 = np.zeros_like(state.theta) if objective.l1 is None else objective.l1 / scale
         model = Model(matrix, state.gradient / scale, state.theta * scale, l1)
-        return _minimized(model) / scale - state.theta
+        v, done = _polished(model, model.origin)
+        for _ in range(_MAX_ROUNDS):
+            if done:
+                break
+            v, done = _polished(model, _descended(model, v))
+        return v / scale - state.theta
 
 
-def _minimized(model):
-    """Return the minimizer of the model: rounds of FISTA, each polished."""
-    step = 1.0 / np.abs(model.matrix).sum(axis=1).max()
-    v, done = _polished(model, model.origin)
-    for _ in range(_MAX_ROUNDS):
-        if done:
-            break
-        v, done = _polished(model, _descended(model, v, step))
-    return v
-
-
-def _descended(model, v, step):
+def _descended(model, v):
     """Run a round of FISTA, dropping the momentum whenever it points uphill."""
+    step = 1.0 / np.abs(model.matrix).sum(axis=1).max()
     ahead, momentum = v, 1.0
     for _ in range(_ROUND):
         new = shrink(ahead - step * model.slope(ahead), step * model.l1)

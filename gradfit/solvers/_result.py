@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-RUNNING, CONVERGED, STALLED, NONFINITE, EARLY_STOPPED = range(5)
-"""What the compiled loop can see; `_loop` turns these into the status strings below."""
+RUNNING, CONVERGED, STALLED, NONFINITE = range(4)
+"""What compiled loops can see of the statuses below."""
 
 MESSAGES = {
     "converged": "Converged: the largest scaled gradient component is {error:.1e}{bound}.",
@@ -114,11 +114,6 @@ MESSAGES = {
     ),
 }
 
-REMEDIES = {
-    "max_iter": "Raise max_iter, or give a better p0.",
-    "nonfinite": "Give a p0, or bounds, where the model is finite for every row.",
-}
-
 CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient", "unidentified"})
 SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations"})
 
@@ -128,7 +123,8 @@ class SolveResult:
     """Where a minimization ended.
 
     `theta` holds the parameters in the solver's own (standardized) coordinates, `gradient` the smooth part's gradient
-    there, `optimizer_state` what a later descent may go on from, and `facts` the values that the status message needs.
+    there, `optimizer_state` and `hessian` what a later solver may go on from, and `facts` the values that the status
+    message needs.
     `solve` adds coefficients (outputs, p), intercepts, gradient and paths in the user's units.
     """
 
@@ -142,6 +138,7 @@ class SolveResult:
     loss_curve: list[float] = field(default_factory=list)
     path: list[np.ndarray] = field(default_factory=list)
     optimizer_state: list | None = None
+    hessian: np.ndarray | None = None
     facts: dict = field(default_factory=dict)
     coef: Any = None
     intercept: Any = None
@@ -185,9 +182,13 @@ def worst(results: list[SolveResult]) -> SolveResult:
 
 def curve_message(fit, i: int) -> str:
     """Return the sentence about one curve of a batch."""
+    remedies = {
+        "max_iter": "Raise max_iter, or give a better p0.",
+        "nonfinite": "Give a p0, or bounds, where the model is finite for every row.",
+    }
     facts = {
         "error": fit.error[i], "tol": fit.tol, "max_iter": fit.max_iter, "dtype": "float64", "n_iter": fit.n_iter[i],
-        "bound": f", within tol={fit.tol:g}", "remedy": REMEDIES.get(str(fit.status[i]), ""),
+        "bound": f", within tol={fit.tol:g}", "remedy": remedies.get(str(fit.status[i]), ""),
     }  # fmt: skip
     return MESSAGES[fit.status[i]].format(**facts).strip()
 

@@ -30,6 +30,7 @@ COUNT = Kind((Integral,), 1, np.inf, "an integer >= 1")
 POSITIVE = Kind((Real,), _TINY, _HUGE, "a number > 0")
 FRACTION = Kind((Real,), _TINY, np.nextafter(1.0, 0.0), "a number in (0, 1)")
 _OPTIONAL_COUNT = Kind((Integral, type(None)), 1, np.inf, "None or an integer >= 1")
+_FLAGS = "fit_intercept", "standardize", "warm_start", "record_path", "interaction_only", "early_stopping"
 
 _KINDS = {
     "alpha": Kind((Real,), 0, _HUGE, "a number >= 0"),
@@ -40,22 +41,17 @@ _KINDS = {
     "validation_fraction": FRACTION,
     **dict.fromkeys(("degree", "n_starts", "order", "n_iter_no_change"), COUNT),
     **dict.fromkeys(("max_iter", "batch_size"), _OPTIONAL_COUNT),
-    **dict.fromkeys(
-        ("fit_intercept", "standardize", "warm_start", "record_path", "interaction_only", "early_stopping"), FLAG
-    ),
+    **dict.fromkeys(_FLAGS, FLAG),
 }
 
 
 def check_settings(owner: str, settings: dict, **kinds: Kind) -> None:
     """Raise ValueError that names the first wrong setting; `kinds` are stricter than usual, or of other names."""
     kinds = _KINDS | kinds
-    for name, value in settings.items():
-        if name in kinds and not kinds[name].admits(value):
-            raise ValueError(f"{owner}: {name}={value!r} is not allowed; it must be {kinds[name].allowed}.")
+    wrong = {name: kinds[name].allowed for name in settings if name in kinds and not kinds[name].admits(settings[name])}
     try:
         check_random_state(settings.get("random_state"))
-    except ValueError as error:
-        raise ValueError(
-            f"{owner}: random_state={settings['random_state']!r} is not allowed; it must be None, an int or a "
-            "RandomState."
-        ) from error
+    except ValueError:
+        wrong["random_state"] = "None, an int or a RandomState"
+    for name, allowed in wrong.items():  # the first is named
+        raise ValueError(f"{owner}: {name}={settings[name]!r} is not allowed; it must be {allowed}.")

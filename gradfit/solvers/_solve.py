@@ -19,8 +19,6 @@ from gradfit.solvers._solver import Start
 from gradfit.solvers._strategy import Stage, get_solver, stages
 from gradfit.solvers._vertex import on_vertex
 
-_ENDS_ALL = ("interrupted", "nonfinite")
-
 
 class Options(NamedTuple):
     """What a user asks of a solution.
@@ -49,40 +47,14 @@ def solve(objective, options: Options, solver=None) -> list[SolveResult]:
     """
     solver = solver or get_solver(options.solver, objective)
     with np.errstate(all="ignore"):  # what overflows is not finite, and that is tested
-        return _solve(solver, objective, options)
-
-
-def _solve(solver, objective, options):
-    if objective.loss.quadratic and solver.rescales and (solver.is_direct or not options.record):
-        from_sums = _solve_by_sums(solver, objective, options)
-        if from_sums is not None:
-            return from_sums
-    if options.scaling is not None:
-        objective = objective.on(objective.rows.standardized(options.scaling))
-    elif options.standardize or solver.rescales:
-        objective = objective.standardized()
-    results: list[SolveResult] = []
-    with on_one_thread():
-        for k in range(objective.rows.n_targets or 1):
-            target = objective.target(k)
-            if solver.rescales:
-                target = target.in_unit_of_target()
-            over = bool(results) and results[-1].status == "interrupted"
-            result = _unsolved(target, results[-1]) if over else _solve_from_anywhere(solver, target, options, k)
-            result.n_passes += int(options.standardize and not objective.is_endless)
-            results.append(_in_users_units(target, result))
-    return results
-
-
-def _solve_by_sums(solver, objective, options):
-    """Return the results of least squares by one pass over the rows, or None where sums cannot stand in for rows."""
-    scaled = objective.standardized(sampled=True) if options.standardize else objective
-    if solver.is_direct:
-        return [solver.solve(scaled)]
-    triangle = summarize(scaled)
-    if triangle is None:
-        return None
-    return _iterate_on_sums(solver, scaled, triangle, options)
+        if objective.loss.quadratic and solver.rescales and (solver.is_direct or not options.record):
+            scaled = objective.standardized(sampled=True) if options.standardize else objective
+            if solver.is_direct:
+                return [solver.solve(scaled)]
+            triangle = summarize(scaled)
+            if triangle is not None:
+                return _iterate_on_sums(solver, scaled, triangle, options)
+        return _iterate_on_rows(solver, objective, options)
 
 
 def solve_sums(objective, triangle, options) -> list[SolveResult]:
@@ -90,27 +62,55 @@ def solve_sums(objective, triangle, options) -> list[SolveResult]:
     solver = get_solver(options.solver, objective)
     if solver.is_direct:
         return [solve_triangle(objective, triangle)]
-    return _iterate_on_sums(solver, objective, triangle, options)
+    return _iterate_on_sums(solver, objective, triangle, options._replace(record=False))
 
 
 def _iterate_on_sums(solver, objective, triangle, options):
+    def solve_target(target, k):
+        plan = [Stage(solver, target, options.tol, target if solver.takes_curvature else None)]
+        result = _run(plan, _start(target, options, k), options)
+        result.n_passes = 1.0
+        return mark_deficient(target, result, triangle)
+
+    targets = (QuadraticObjective(objective, triangle, k) for k in range(objective.rows.n_targets or 1))
+    return _each(targets, solve_target, lambda target, k: _start(target, options, k))
+
+
+def _iterate_on_rows(solver, objective, options):
+    if options.scaling is not None:
+        objective = objective.on(objective.rows.standardized(options.scaling))
+    elif options.standardize or solver.rescales:
+        objective = objective.standardized()
+
+    def solve_target(target, k):
+        result = _solve_from_anywhere(solver, target, options, k)
+        result.n_passes += int(options.standardize and not objective.is_endless)
+        return result
+
+    targets = (objective.target(k) for k in range(objective.rows.n_targets or 1))
+    if solver.rescales:
+        targets = (target.in_unit_of_target() for target in targets)
+    return _each(targets, solve_target, lambda target, k: _start(target, options, k, _baseline(target)))
+
+
+def _each(targets, solve_target, start) -> list[SolveResult]:
+    """Return a result a target, in the user's units; those that an interrupt leaves no time for are only evaluated."""
     results: list[SolveResult] = []
     with on_one_thread():
-        for k in range(objective.rows.n_targets or 1):
-            target = QuadraticObjective(objective, triangle, k)
-            over = bool(results) and results[-1].status == "interrupted"
-            theta = np.zeros(target.size) if options.start is None else _start(target, options, k)
-            curvature = target.evaluate(theta, "blocks").curvature if solver.takes_curvature else None
-            limit = 0 if over else options.max_iter or solver.default_max_iter
-            result = minimize(
-                solver, target, Start(theta, curvature), max_iter=limit, tol=options.tol, scale=target.slope_scale(),
-                report=None if options.progress is None else options.progress(Stage(solver, target, options.tol)),
-            )  # fmt: skip
-            result.n_passes = 1.0
-            if over:
-                result.status = "interrupted"
-            mark_deficient(target, result, triangle)
-            results.append(_in_users_units(target, result))
+        for k, target in enumerate(targets):
+            if results and results[-1].status == "interrupted":
+                theta = start(target, k)
+                value, gradient, _ = target.evaluate(theta)
+                result = SolveResult(theta, "interrupted", value, gradient, 1, loss_curve=[value], path=[theta])
+                result.facts = results[-1].facts
+            else:
+                result = solve_target(target, k)
+            result.coef, result.intercept = target.to_user(result.theta)
+            if result.path:
+                result.coef_path, result.intercept_path = target.to_user(np.array(result.path))
+            result.user_gradient = target.gradient_to_user(result.theta, result.gradient)
+            result.loss_curve = target.value_to_user(result.loss_curve)
+            results.append(result)
     return results
 
 
@@ -125,55 +125,67 @@ def _solve_from_anywhere(solver, objective, options, k) -> SolveResult:
 
 
 def _solve_target(solver, objective, options, k) -> SolveResult:
-    """Run the stages of a strategy for one target; `max_iter` bounds the iterations of all of them together."""
-    random_state = check_random_state(options.random_state)
-    baseline, theta = _baseline(objective), _start(objective, options, k)
-    is_cold = theta is None
-    if is_cold:
-        theta = np.zeros((objective.n_outputs, objective.size // objective.n_outputs))
-        if objective.fit_intercept and (options.standardize or solver.rescales):
-            theta[:, -1] = baseline
-        theta = theta.ravel()
+    """Run the stages of a strategy for one target, from nothing but an intercept if the user gives no start."""
+    random_state, baseline = check_random_state(options.random_state), _baseline(objective)
+    theta = _start(objective, options, k, baseline if options.standardize or solver.rescales else None)
     objective, monitor = EarlyStopping.split(solver, objective, random_state)
     if monitor is not None:
         monitor(theta)
-    done, used = None, 0
-    plan = stages(solver, objective, options.tol, random_state, is_cold)
-    for stage in plan:
-        budget = (options.max_iter or stage.solver.default_max_iter) - (used if options.max_iter else 0)
-        if budget <= 0 and stage is not plan[-1]:
-            continue
-        start = Start(
-            theta, stage.curvature(theta), int(random_state.randint(2**31)),
-            None if options.optimizer_states is None else options.optimizer_states[k],
-        )  # fmt: skip
-        result = minimize(
-            stage.solver, stage.objective, start, max_iter=max(budget, 0), tol=stage.tol,
-            scale=stage.objective.slope_scale(baseline), record=options.record,
-            report=None if options.progress is None else options.progress(stage), monitor=monitor,
-        )  # fmt: skip
-        if budget <= 0 and done is not None:  # only evaluated
-            result.n_iter, result.loss_curve, result.path = 0, [], []
-        theta, used = result.theta, used + result.n_iter
-        if stage.is_final:
-            done = result if done is None else result.after(done)
-        if result.status in _ENDS_ALL:
-            break
-    done = done or result
-    if options.max_iter:
-        done.facts["max_iter"] = options.max_iter
+    plan = stages(solver, objective, options.tol, random_state, is_cold=options.start is None)
+    done = _run(plan, theta, options, k, baseline, random_state.randint(2**31), monitor)
     if done.status == "early_stopped" and monitor.diverged:
         done.status = "diverged"
         done.facts["remedy"] = solver.remedies["diverged"]
     return mark_deficient(objective, on_vertex(objective, done))
 
 
-def _start(objective, options, k):
-    """Return the flat parameters to start a target from, or None for the default."""
-    if options.start is None:
+def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> SolveResult:
+    """Run stages one after the other; `max_iter` bounds the iterations of all of them together."""
+    before: tuple = (None, None)
+    done, used = None, 0
+    for stage in plan:
+        budget = stage.solver.default_max_iter if options.max_iter is None else options.max_iter - used
+        if budget <= 0 and stage is not plan[-1]:
+            continue
+        curvature = _curvature(stage, theta, before)
+        optimizer_state = None if options.optimizer_states is None else options.optimizer_states[k]
+        result = minimize(
+            stage.solver, stage.objective, Start(theta, curvature, seed, optimizer_state), max_iter=max(budget, 0),
+            tol=stage.tol, scale=stage.objective.slope_scale(baseline), is_last=stage.is_final, record=options.record,
+            report=None if options.progress is None else options.progress(stage), monitor=monitor,
+        )  # fmt: skip
+        if budget <= 0 and done is not None:  # only evaluated
+            result.n_iter, result.loss_curve, result.path = 0, [], []
+        theta, used, before = result.theta, used + result.n_iter, (stage.objective, result.hessian)
+        if stage.is_final:
+            done = result if done is None else result.after(done)
+        if result.status in ("interrupted", "nonfinite"):
+            break
+    done = done or result
+    if options.max_iter:
+        done.facts["max_iter"] = options.max_iter
+    return done
+
+
+def _curvature(stage, theta, before):
+    """Return the curvature that a stage starts from, which may be known from where the stage before ended, or None."""
+    objective, order = stage.precondition, stage.solver.takes_curvature
+    if objective is None:
         return None
-    part = slice(k * objective.n_outputs, (k + 1) * objective.n_outputs)
-    return objective.from_user(*(values[part] for values in options.start))
+    if objective is not before[0] or before[1] is None:
+        return objective.evaluate(theta, order).curvature
+    return before[1][None] if order == "blocks" else before[1]
+
+
+def _start(objective, options, k, level=None):
+    """Return the flat parameters to start a target from: the user's, or zeros but for the intercept."""
+    if options.start is not None:
+        part = slice(k * objective.n_outputs, (k + 1) * objective.n_outputs)
+        return objective.from_user(*(values[part] for values in options.start))
+    theta = np.zeros((objective.n_outputs, objective.size // objective.n_outputs))
+    if level is not None and objective.fit_intercept:
+        theta[:, -1] = level
+    return theta.ravel()
 
 
 def _baseline(objective):
@@ -183,25 +195,3 @@ def _baseline(objective):
         return known
     zero = np.zeros(objective.n_outputs)
     return minimize(Newton(), objective.intercept_only(), Start(zero), max_iter=50, tol=1e-3).theta
-
-
-def _unsolved(objective, interrupted) -> SolveResult:
-    """Return the result of a target that an interrupt left no time for: its intercept-only fit."""
-    theta = np.zeros((objective.n_outputs, objective.size // objective.n_outputs))
-    if objective.fit_intercept:
-        theta[:, -1] = _baseline(objective)
-    value, gradient, _ = objective.evaluate(theta.ravel())
-    return SolveResult(
-        theta.ravel(), "interrupted", value, gradient, n_iter=1, loss_curve=[value], path=[theta.ravel()],
-        facts=interrupted.facts,
-    )  # fmt: skip
-
-
-def _in_users_units(objective, result) -> SolveResult:
-    """Add coefficients, intercepts, gradient, loss curve and paths in the user's units."""
-    result.coef, result.intercept = objective.to_user(result.theta)
-    if result.path:
-        result.coef_path, result.intercept_path = objective.to_user(np.array(result.path))
-    result.user_gradient = objective.gradient_to_user(result.theta, result.gradient)
-    result.loss_curve = objective.value_to_user(result.loss_curve)
-    return result

@@ -13,8 +13,8 @@ from sklearn.base import BaseEstimator
 class Start(NamedTuple):
     """Where a minimization starts.
 
-    `curvature` is a preconditioner, blocks (k, d / k, d / k) or a diagonal (d,); `seed` drives shuffles;
-    `optimizer_state` is what an earlier descent left to go on from.
+    `curvature` is a preconditioner, blocks (k, d / k, d / k), a matrix (d, d) or a diagonal (d,); `seed` drives
+    shuffles; `optimizer_state` is what an earlier descent left to go on from.
     """
 
     theta: np.ndarray
@@ -34,10 +34,10 @@ class History(NamedTuple):
 class Solver(BaseEstimator, ABC):
     """Base of all solvers.
 
-    A state is a NamedTuple of arrays and numbers with at least `theta`, `value`, `gradient` (of the smooth part),
-    `updates`, and these facts for the loop: `stalled` (no step is left to try), `searching` (the last step was
-    refused, which says nothing about progress), `sharpening` (the objective itself still changes) and `moving` (the
-    last step was long, so that another one is worth its cost although the gradient is small).
+    A state is a NamedTuple of arrays and numbers with at least `theta`, `value` and `gradient` (of the smooth part).
+    A step that was refused leaves the very same `theta`, by which the loop knows it. A state may have `unfinished`:
+    why a small gradient is not the end. That is "sharpening" while the objective itself still changes, and "moving"
+    after a long step, which makes another one worth its cost. Where iterations make several updates, `updates` counts.
 
     Attributes
     ----------
@@ -49,27 +49,26 @@ class Solver(BaseEstimator, ABC):
         Whether the objective never rises, so that iterations without progress mean the rounding floor.
     rescales : bool
         Whether it sees standardized columns whatever the user says: its path is nobody's business.
-    takes_curvature : bool
-        Whether `Start.curvature` helps it.
+    takes_curvature : str
+        Which curvature at the start helps it, "blocks" or "hessian", or "" for none.
     sharpens : bool
         Whether it drives the smoothing of a loss with kinks to zero by itself.
     early_stopping : bool
         Whether it holds rows out.
     default_max_iter : int
         What ``max_iter=None`` means.
+    most_refusals : int
+        After how many refused steps in a row none is left to try.
     remedies : dict
         What to do about a fit that ended with a status.
     """
 
-    handles_l1 = False
-    handles_bounds = False
-    handles_streams = False
-    is_direct = False
-    is_monotone = True
-    rescales = True
-    takes_curvature = sharpens = False
-    early_stopping = False
+    handles_l1 = handles_bounds = handles_streams = False
+    is_direct = sharpens = early_stopping = False
+    takes_curvature = ""
+    is_monotone = rescales = True
     default_max_iter = 1000
+    most_refusals = 1
     remedies: ClassVar = {
         "max_iter": "Raise max_iter, raise the penalty if the problem is nearly singular, or check the loss.",
         "nonfinite": "Check the loss for overflow, and the scale of y.",

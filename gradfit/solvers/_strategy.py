@@ -23,33 +23,22 @@ NAMED = {
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_SUMMED = 5_000  # dense features up to which sums of products beat passes over the rows
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
-_SAMPLE_ROWS, _SAMPLE_SHARE, _SAMPLE_PER_FEATURE = (10_000, 20_000), 8, 20  # one row in 8, within limits
-_CURVATURE_ROWS, _CURVATURE_PER_FEATURE = 4_000, 20
-_WORTH_SAMPLING = 3  # sample only where all rows are that many times more
-_SAMPLE_TOL = 1e-3
 _ROUGH_TOL = 1e-2  # of stages that only lead up to the last
-_SMOOTHINGS = tuple(10.0**-k for k in range(1, 10))
+_SAMPLE_TOL = 0.2  # of a sample's gradient, in units of its standard error, which is what all rows will move it by
 
 
 class Stage(NamedTuple):
     """One minimization of a strategy.
 
-    `precondition` names the objective to take curvature from, and of which order, before the stage starts;
-    `is_final` says whether it runs on all rows, so that its iterations count.
+    `precondition` is the objective to take curvature from before the stage starts, or None; `is_final` says whether
+    it runs on all rows, so that its iterations count.
     """
 
     solver: Solver
     objective: Any
     tol: float
-    precondition: tuple = ()
+    precondition: Any = None
     is_final: bool = True
-
-    def curvature(self, theta):
-        """Return the curvature to start from, at theta, or None."""
-        if not self.precondition:
-            return None
-        objective, order = self.precondition
-        return objective.evaluate(theta, order).curvature
 
 
 def find_solver(given) -> Solver:
@@ -94,7 +83,8 @@ def _automatic(objective):
     if objective.l1 is not None:
         return ProximalNewton() if objective.size <= _MAX_CURVATURE else ProximalGradient()
     curved = rows.n_features <= _MAX_CURVATURE
-    if loss.quadratic and (curved or _worth_summing(rows)):
+    is_tall = rows.comes_in_batches or rows.n_rows >= 2 * rows.n_features
+    if loss.quadratic and (curved or (is_tall and rows.can_center and rows.n_features <= _MAX_SUMMED)):
         return Exact()
     small = objective.size <= (_MAX_PAIRS if loss.per_class else _MAX_CURVATURE)
     if curved and (loss.piecewise_linear or (small and not _worth_sampling(objective))):
@@ -114,50 +104,46 @@ def stages(solver: Solver, objective, tol: float, random_state, is_cold: bool = 
 
 def _one_loss(solver, objective, tol, random_state, easier):
     """Return the stages for one smooth loss, easier ones first: L-BFGS starts from a sample, and from its curvature."""
-    rough = max(tol, _ROUGH_TOL)
-    if not solver.takes_curvature or objective.rows.n_features > _MAX_CURVATURE:
-        lead = [Stage(solver, objective.with_loss(**numbers), rough) for numbers in easier]
-        return [*lead, Stage(solver, objective, tol)]
-    sampled, per_class = _worth_sampling(objective), objective.loss.per_class
-    sample = objective.subsample(_sample_size(objective), random_state) if sampled else objective
-    if not per_class:
-        last = Stage(solver, objective, tol, (sample, "blocks"))
-        if not sampled:
-            softer = [objective.with_loss(**numbers) for numbers in easier]
-            return [*(Stage(solver, o, rough, (o, "blocks")) for o in softer), last]
+    rows, rough, per_class = objective.rows, max(tol, _ROUGH_TOL), objective.loss.per_class
+    curved = solver.takes_curvature and rows.n_features <= _MAX_CURVATURE
+    sampled = curved and _worth_sampling(objective)
+    by_blocks = curved and solver.takes_curvature == "blocks"
+    if not (sampled or (by_blocks and per_class)):
+        plan = [(objective.with_loss(**numbers), rough) for numbers in easier] + [(objective, tol)]
+        return [Stage(solver, part, limit, part if by_blocks else None) for part, limit in plan]
+    sample = objective.subsample(_sample_size(rows), random_state) if sampled else objective
+    sample_tol = max(tol, _SAMPLE_TOL / np.sqrt(sample.rows.n_rows))
+    if not (by_blocks and per_class):
+        first = Newton() if by_blocks else solver
         few = _curvature_rows(sample, 1.0, random_state)
-        lead = [Stage(Newton(), few.with_loss(**numbers), rough, is_final=False) for numbers in easier]
-        return [*lead, Stage(Newton(), sample, max(tol, _SAMPLE_TOL), is_final=False), last]
+        lead = [Stage(first, few.with_loss(**numbers), rough, is_final=False) for numbers in easier]
+        return [*lead, Stage(first, sample, sample_tol, is_final=False), Stage(solver, objective, tol, sample)]
     few, more = (_curvature_rows(sample, share, random_state) for share in (0.5, 1.0))  # a block a class costs
-    out = [Stage(solver, objective, tol, (more, "blocks"))]
-    start = Stage(LBFGS(), sample, max(tol, _SAMPLE_TOL), (few, "blocks"), is_final=False)
-    return [start, *out] if sampled else out
+    lead = [Stage(LBFGS(), sample, sample_tol, few, is_final=False)] if sampled else []
+    return [*lead, Stage(solver, objective, tol, more)]
 
 
 def _curvature_rows(objective, share, random_state):
-    size = int(share * max(_CURVATURE_ROWS, _CURVATURE_PER_FEATURE * objective.rows.n_features))
-    return objective.subsample(size, random_state) if objective.rows.n_rows > size else objective
+    """Return the objective of so many rows that the curvature is good enough for a preconditioner."""
+    rows = objective.rows
+    size = int(share * max(4_000, 20 * rows.n_features))
+    return objective.subsample(size, random_state) if rows.n_rows > size else objective
 
 
 def _smoothed(solver, objective, tol, spread):
     """Round the kinks off. Newton's method sharpens them by itself; others get a few widths one after the other."""
     if solver.sharpens:
         return [Stage(solver, objective.with_loss(smoothing=spread), tol)]
-    narrowest = 64 * objective.eps
-    widths = [w for w in _SMOOTHINGS if w >= narrowest]
+    widths = [10.0**-k for k in range(1, 10) if 10.0**-k >= 64 * objective.eps]
     out = [Stage(solver, objective.with_loss(smoothing=w * spread), max(tol, _ROUGH_TOL)) for w in widths]
     return [*out[:-1], out[-1]._replace(tol=tol)]
 
 
-def _sample_size(objective) -> int:
-    rows = objective.rows
-    return max(int(np.clip(rows.n_rows // _SAMPLE_SHARE, *_SAMPLE_ROWS)), _SAMPLE_PER_FEATURE * rows.n_features)
-
-
-def _worth_summing(rows) -> bool:
-    is_tall = rows.comes_in_batches or rows.n_rows >= 2 * rows.n_features
-    return rows.can_center and rows.n_features <= _MAX_SUMMED and is_tall
+def _sample_size(rows) -> int:
+    """Return how many rows make a sample: one in eight, within limits."""
+    return max(int(np.clip(rows.n_rows // 8, 10_000, 20_000)), 20 * rows.n_features)
 
 
 def _worth_sampling(objective) -> bool:
-    return objective.rows.n_rows > _WORTH_SAMPLING * _sample_size(objective)
+    """Return whether all rows are so many more than a sample that it pays."""
+    return objective.rows.n_rows > 3 * _sample_size(objective.rows)

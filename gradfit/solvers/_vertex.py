@@ -16,9 +16,6 @@ from scipy.optimize import linprog, lsq_linear
 _CANDIDATES = 3  # for each parameter
 _REACH = 1e-10  # within which a residual is none, in units in which the target varies by 1
 _SLACK = 1e-9  # of the subgradient, relative to the slopes
-_ENDS = ("converged", "precision_limit", "stalled")
-_PROGRAMS = 6
-_MOST = 500  # parameters for which a linear program over the candidates is quick
 
 
 class Kinks(NamedTuple):
@@ -34,20 +31,21 @@ class Kinks(NamedTuple):
         """Return some of them."""
         return Kinks(*(part[chosen] for part in self))
 
-    def gaps(self, theta):
-        """Return how far theta is from each."""
-        return np.abs(self.a @ theta - self.side)
+    def nearest(self, theta, count=None):
+        """Return the nearest to theta, so many or all, in this order."""
+        return self.take(np.argsort(np.abs(self.a @ theta - self.side), kind="stable")[:count])
 
 
 def on_vertex(objective, result):
     """Return the result moved onto the vertex beside it, with the subgradient there, where one can be certified."""
-    usable = objective.loss.piecewise_linear and objective.l2 is None and not objective.is_endless
-    if not usable or result.status not in _ENDS or objective.is_wide or objective.size > _MOST:
+    has_vertex = objective.loss.piecewise_linear and objective.l2 is None and not objective.is_endless
+    is_quick = objective.size <= 500 and not objective.is_wide  # a linear program over the candidates
+    if not (has_vertex and is_quick and result.status in ("converged", "precision_limit", "stalled")):
         return result
     here, best = result.theta, np.inf
-    for choose in (_nearest, *[_by_linear_program] * _PROGRAMS):
-        *_, kinks = _scan(objective, here, 0.0)
-        basis = choose(objective, here, kinks)
+    for attempt in range(7):
+        kinks = _scan(objective, here, 0.0)[2]
+        basis = _by_linear_program(objective, here, kinks) if attempt else _nearest(here, kinks)
         if basis is None:
             continue
         theta = np.linalg.solve(basis.a, basis.side)
@@ -88,10 +86,9 @@ def _scan(objective, theta, reach):
     for x, y, weight, _ in rows.dense_blocks():
         a = rows.scaling.apply(x.astype(np.float64))
         excess, share = a @ theta - y, weight / rows.total_weight
-        slope = np.where(excess > 0, high, low) * share
+        slope, gaps = np.where(excess > 0, high, low) * share, np.abs(excess)
         value += float(slope @ excess)
-        gradient += np.where(np.abs(excess) > reach, slope, 0.0) @ a
-        gaps = np.abs(excess)
+        gradient += np.where(gaps > reach, slope, 0.0) @ a
         near = np.argsort(gaps, kind="stable")[:wanted] if wanted else np.flatnonzero(gaps <= reach)
         share = share[near]
         pools.append(Kinks(a[near], y[near].astype(np.float64), low * share, high * share, np.zeros(len(near), bool)))
@@ -100,13 +97,12 @@ def _scan(objective, theta, reach):
         weights = objective.l1[kinked]
         pools.append(Kinks(np.eye(len(theta))[kinked], 0.0 * weights, -weights, weights, weights > 0))
     kinks = Kinks(*(np.concatenate(part) for part in zip(*pools, strict=True)))
-    order = np.argsort(kinks.gaps(theta), kind="stable")
-    return value, gradient, kinks.take(order[: wanted or len(order)])
+    return value, gradient, kinks.nearest(theta, wanted or None)
 
 
-def _nearest(objective, theta, kinks):
+def _nearest(theta, kinks):
     """Return the nearest kinks that meet in one point, as far as they do."""
-    size = objective.size
+    size = len(theta)
     basis = kinks.take(slice(size))
     if len(basis.a) == size and np.linalg.cond(basis.a) > 1e10:  # ties: the nearest of those that are independent
         near = kinks.take(slice(4 * size))
@@ -117,9 +113,9 @@ def _nearest(objective, theta, kinks):
 
 def _by_linear_program(objective, theta, kinks):
     """Return the kinks that meet where a linear program over the candidates ends."""
-    reach = float(kinks.gaps(theta).max())
+    reach = float(np.abs(kinks.a @ theta - kinks.side).max())
     _, gradient, kinks = _scan(objective, theta, reach)
-    size, count = objective.size, len(kinks.a)
+    size, count = len(theta), len(kinks.a)
     if not reach or count > 20 * size * _CANDIDATES:
         return None
     found = linprog(
@@ -130,4 +126,4 @@ def _by_linear_program(objective, theta, kinks):
     if found.x is None:
         return None
     there = theta + reach * found.x[:size]
-    return _nearest(objective, there, kinks.take(np.argsort(kinks.gaps(there), kind="stable")))
+    return _nearest(there, kinks.nearest(there))

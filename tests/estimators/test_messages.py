@@ -302,3 +302,16 @@ def test_redundant_features_are_named_as_such():
 def test_a_wrong_keyword_names_the_public_class(model):
     with pytest.raises(TypeError, match=rf"^{type(model).__name__}\.fit\(\) got an unexpected keyword"):
         clone(model).fit(X, LABELS, weights=np.ones(len(X)))
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), LinearRegression(alpha=0.1, l1_ratio=1.0)], ids=repr)
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_progress_is_printed_over_rows_and_over_their_sums(model, verbose, capsys):
+    fitted = clone(model).set_params(verbose=verbose).fit(X, LABELS)
+    title, head, *lines = capsys.readouterr().out.splitlines()
+    assert title == f"{type(model).__name__}: {title.split()[1]} on {len(X)} rows"
+    assert head.split() == ["iteration", "loss", "gradient", "norm"]
+    numbers = [int(line.split()[0]) for line in lines]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == fitted.n_iter_
+    assert len(numbers) == fitted.n_iter_ if verbose == 2 else len(numbers) <= fitted.n_iter_
