@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from gradfit.backend._tensorflow import tf
-from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows, in_cache
-from gradfit.data._scaling import Moments
+from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows, by_threads, in_cache
+from gradfit.data._scaling import Moments, block_moments
 
 _SMALL_BYTES = 64 * 2**20
 _TARGET_SAMPLE = 20_000
@@ -45,8 +45,9 @@ class ArrayRows(Rows):
         merged = Moments(self.n_features)
         every = max(1, self.n_rows // _MOMENT_SAMPLE) if sampled else 1
         X, weight = self.X[::every], self.weight[::every]
-        for part in in_cache(len(X), self.n_features * self.dtype.itemsize):
-            merged.add(X[part], weight[part])
+        parts = in_cache(len(X), self.n_features * self.dtype.itemsize)
+        for found in by_threads(lambda part: block_moments(X[part], weight[part]), parts):
+            merged.add(*found)
         return merged.mean, merged.deviation
 
     def _sparse_moments(self):
@@ -143,8 +144,8 @@ class ArrayRows(Rows):
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
         out = _aligned((n_rows, X.shape[1] + self.scaling.ones), X.dtype)
         out[self.n_rows :], out[:, X.shape[1] :] = 0, 1
-        for part in in_cache(self.n_rows, self.n_features * self.dtype.itemsize):
-            self.scaling.write(X[part], out[part])
+        parts = in_cache(self.n_rows, self.n_features * self.dtype.itemsize)
+        by_threads(lambda part: self.scaling.write(X[part], out[part]), parts)
         return out
 
 

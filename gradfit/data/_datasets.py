@@ -9,7 +9,7 @@ import numpy as np
 
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._rows import Block, Rows
-from gradfit.data._scaling import Moments
+from gradfit.data._scaling import Moments, block_moments
 
 
 def is_dataset(X) -> bool:
@@ -44,7 +44,7 @@ class DatasetRows(Rows):
         self._stream: Any = None
         self._merged = Moments(self.n_features)  # of all rows, or of the first batch of an endless stream
         for block in [self.first] if self.is_endless else self.blocks():
-            self._merged.add(block.x, block.weight)
+            self._merged.add(*block_moments(block.x, block.weight))
             self.n_rows += len(block.x)
         self.total_weight = self._merged.total_weight
 

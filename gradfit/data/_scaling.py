@@ -43,11 +43,12 @@ class Scaling:
         inverse, out = 1.0 / self.scale, out[:, : len(self.scale)]
         is_safe = max(np.max(part, initial=0.0) for part in (self.scale, inverse, np.abs(self.shift))) <= _SAFE
         wide = out if is_safe else np.empty(block.shape)
-        np.subtract(block, self.shift.astype(wide.dtype), out=wide)
-        if np.isfinite(inverse).all():
-            wide *= inverse.astype(wide.dtype)
-        else:
-            wide /= self.scale
+        with np.errstate(all="ignore"):  # what overflows is not finite, and that is tested
+            np.subtract(block, self.shift.astype(wide.dtype), out=wide)
+            if np.isfinite(inverse).all():
+                wide *= inverse.astype(wide.dtype)
+            else:
+                wide /= self.scale
         if not is_safe:
             out[...] = wide
 
@@ -84,13 +85,10 @@ class Moments:
         self.mean = np.zeros(n_features)
         self.deviation = np.zeros(n_features)
 
-    def add(self, x, weight):
-        """Take in a block of rows."""
-        total = float(np.sum(weight, dtype=np.float64))
+    def add(self, total, mean, deviation):
+        """Take in the moments of other rows."""
         if total <= 0:
             return
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            mean, deviation = _moments(x, weight, total)
         merged = self.total_weight + total
         step = mean - self.mean if self.total_weight else np.zeros_like(mean)
         between = np.sqrt(self.total_weight * total) / merged * np.abs(step)
@@ -100,8 +98,17 @@ class Moments:
         self.total_weight = merged
 
 
+def block_moments(x, weight):
+    """Return total weight, means and standard deviations of a block of rows."""
+    total = float(np.sum(weight, dtype=np.float64))
+    if total <= 0:
+        return total, 0.0, 0.0
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return total, *_moments(x, weight, total)
+
+
 def _moments(x, weight, total, scaled: bool = False):
-    """Return means and deviations of one block; columns whose squares leave the float type's range are scaled first."""
+    """Return means and deviations; columns whose squares leave the float type's range are scaled first."""
     centered, limits = x - x[0], np.finfo(x.dtype)
     mean = (weight @ centered).astype(np.float64) / total
     centered *= centered
