@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
-from gradfit.losses._loss import Loss
+from gradfit.losses._loss import CustomLoss, Loss
 from gradfit.models._user_function import UserFunction
 
 
@@ -43,7 +44,7 @@ class LossKind:
 
         specs = [y, raw, tf.TensorSpec([len(names)], dtype)]
         traced = UserFunction(expression, specs, f"loss={loss!r}")
-        _try_out(traced, kind.numbers_of(loss), dtype, loss.per_class)
+        _try_out(traced, kind.numbers_of(loss), dtype, loss)
         return replace(kind, expression=traced), kind.numbers_of(loss)
 
     def numbers_of(self, loss) -> np.ndarray:
@@ -63,12 +64,17 @@ class LossKind:
         return self.loss_type(**dict(self.constants), **values)
 
 
-def _try_out(function, numbers, dtype, per_class) -> None:
+def _try_out(function, numbers, dtype, loss) -> None:
     """Call a user's loss on three rows; ValueError where it returns no rows, or where `raw` does not reach them."""
-    y = tf.constant([0, 1, 1]) if per_class else tf.constant([0.25, 0.5, 0.75], dtype)
-    raw = tf.constant([[0.5, 0.25]] * 3 if per_class else [0.5, 0.25, 0.125], dtype)
-    shape = function.at([y, raw, tf.constant(numbers, dtype)], (None, "raw", None)).shape
+    y = tf.constant([0, 1, 1]) if loss.per_class else tf.constant([0.25, 0.5, 0.75], dtype)
+    raw = tf.constant([[0.5, 0.25]] * 3 if loss.per_class else [0.5, 0.25, 0.125], dtype)
+    numbers = tf.constant(numbers, dtype)
+    shape = function.at([y, raw, numbers], (None, "raw", None)).shape
     if shape != (3,):
         raise ValueError(f"{function.what} returned shape {tuple(shape)} for 3 rows; it must return one value per row.")
     if not function.uses(1):
         raise function.disconnected(name="raw")
+    if isinstance(loss, CustomLoss):  # which cannot say what targets it is for
+        found = _tape.slope(lambda y, raw: function(y, raw, numbers), y, raw)
+        if not np.isfinite(found).all():
+            raise ValueError(f"{function.what} or its gradient is not finite at y={y.numpy()}, raw={raw.numpy()}.")
