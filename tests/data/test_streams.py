@@ -161,7 +161,7 @@ def test_partial_fit_keeps_no_rows_and_starts_again_with_fit():
         LinearRegression().partial_fit(X, y).partial_fit(X[:, :2], y)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, 4, 5])  # of the first eight, those that round most: 1e-11
 def test_rows_fed_one_by_one_round_no_more_than_all_at_once(seed):
     X, y = ill_conditioned(1e4, n=1500, seed=seed)
     model = LinearRegression()
