@@ -328,6 +328,12 @@ def test_rows_that_a_sample_misrepresents():
     assert_allclose(model.coef_, expected[:3], rtol=1e-8)
 
 
+@lru_cache
+def orthogonal_columns():
+    rng = np.random.default_rng(0)
+    return tuple(np.linalg.qr(rng.normal(size=(n, 450)))[0] for n in (1500, 450))
+
+
 @pytest.mark.parametrize(
     ("dtype", "condition", "tolerance"),
     [
@@ -342,8 +348,8 @@ def test_rows_that_a_sample_misrepresents():
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_many_dependent_columns(dtype, condition, tolerance, fit_intercept):
     """Good sums suffice, worse ones are corrected over the rows, the worst give way to a factorization of the rows."""
-    rng = np.random.default_rng(0)
-    left, right = (np.linalg.qr(rng.normal(size=(n, 450)))[0] for n in (1500, 450))
+    rng = np.random.default_rng(1)
+    left, right = orthogonal_columns()
     X = (left * np.geomspace(1.0, 1.0 / condition, 450) @ right * 50.0 + 0.1).astype(dtype)
     Y = (X @ rng.normal(size=(450, 2)) + rng.normal(size=(1500, 2))).astype(dtype)
     weight = rng.uniform(0.5, 2.0, 1500).astype(dtype)
