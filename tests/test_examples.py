@@ -39,8 +39,8 @@ def numbers(output, start):
     return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e[+-]?\d+)?", line[len(start) :])]
 
 
-def tape_path(loss, batches, start, rate, compiled=False):
-    """Return the textbook's path: w and b after each step of a tape loop, eager unless `compiled`."""
+def tape_step(loss, rate):
+    """Return the textbook's step of w and b."""
 
     def step(x, y, w, b):
         with tf.GradientTape() as tape:
@@ -49,14 +49,24 @@ def tape_path(loss, batches, start, rate, compiled=False):
         slope_w, slope_b = tape.gradient(value, [w, b])
         return w - rate * slope_w, b - rate * slope_b
 
-    if compiled:
-        step = tf.function(step)
+    return step
+
+
+def tape_path(loss, batches, start, rate):
+    """Return the textbook's path: w and b after each step of an eager tape loop."""
+    step, path = tape_step(loss, rate), []
     w, b = (tf.constant(value, dtype=batches[0][0].dtype) for value in start)
-    path = []
     for x, y in batches:
         w, b = step(x, y, w, b)
         path.append([w, b])
     return np.array([[float(w), float(b)] for w, b in path])
+
+
+def compiled_path(loss, x, y, n_steps, start, rate):
+    """Return the path of the same steps on the same rows, in one compiled loop."""
+    step, first = tape_step(loss, rate), [tf.constant(value, dtype=x.dtype) for value in start]
+    path = tf.function(lambda: tf.scan(lambda at, _: list(step(x, y, *at)), tf.range(n_steps), first))()
+    return np.transpose(path)
 
 
 def assert_same_path(model, expected):
@@ -116,10 +126,10 @@ def test_noisy_line(run):
     random = np.random.RandomState(10)
     x = np.linspace(0, 10, 100)
     y = 2.5 * x + 3 + random.normal(0, 1.5, 100)
-    batches = [(tf.constant(x), tf.constant(y))] * 10_000
+    rows = tf.constant(x), tf.constant(y)
     textbook = {"loss": lambda y, z: tf.reduce_sum((y - z) ** 2) / (2 * 100), "start": (0.0, 0.0), "rate": 0.001}
-    expected = tape_path(batches=batches, compiled=True, **textbook)
-    np.testing.assert_allclose(expected[:500], tape_path(batches=batches[:500], **textbook), rtol=1e-12)
+    expected = compiled_path(x=rows[0], y=rows[1], n_steps=10_000, **textbook)
+    np.testing.assert_allclose(expected[:500], tape_path(batches=[rows] * 500, **textbook), rtol=1e-12)
     assert_same_path(models["gradient descent"], expected)
     answer = np.polyfit(x, y, 1)
     for name, model in models.items():

@@ -100,7 +100,7 @@ def test_only_the_tape_differentiates():
     assert tapes == {"gradfit.backend._tape"}
 
 
-def test_import_unpickle_and_predict_without_tensorflow(tmp_path):
+def test_import_unpickle_predict_and_read_formulas_without_tensorflow(tmp_path):
     x = np.linspace(-1.0, 1.0, 20).reshape(-1, 1)
     models = [
         LinearRegression().fit(x, x[:, 0]),
@@ -114,6 +114,9 @@ x, models = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
 for model in models:
     assert model.predict(x).shape == (20,)
 models[2].predict_proba(x)
+import gradfit.inspection._display
+from gradfit.models._formula import parse
+parse("a * exp(-x / tau)")
 assert not {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code, tmp_path / "fitted.pkl"], cwd=ROOT, check=True)

@@ -17,9 +17,7 @@ REPORTS = {"memory": memory, "growth": growth}
 def main() -> None:
     """Run what is asked for."""
     options = parsed()
-    results = {"machine": machine(), "cases": {}}
-    if options.start:
-        results = json.loads(options.start.read_text())
+    results = json.loads(options.start.read_text()) if options.start else {"machine": machine(), "cases": {}}
     print(results["machine"], f"data: {options.variation}, turns: {options.turns}", sep="\n")
     for name in options.only or ([] if options.start else [*CASES, *REPORTS]):
         if name in REPORTS:
@@ -61,12 +59,8 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     options.turns = options.turns or (1 if options.quick else 3)
     options.against = options.against and options.against.resolve()
-    options.variation = {
-        "seed": options.seed,
-        "scale": 0.1 if options.quick else 1.0,
-        "correlation": options.correlation,
-        "scaled": options.scaled,
-    }
+    options.variation = {name: getattr(options, name) for name in ("seed", "correlation", "scaled")}
+    options.variation["scale"] = 0.1 if options.quick else 1.0
     return options
 
 

@@ -1,6 +1,5 @@
 """Small problems, one and ten thousand: every estimator on 100 x 5, curves, equation systems."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,14 +9,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
 from gradfit import EquationSystem, LinearRegression, LogisticRegression, NonlinearRegression, PolynomialRegression
-from tests.benchmarks.data import TIMES, decay, decays
+from tests.benchmarks.data import TIMES, circles, decay, decays
 from tests.benchmarks.timing import OURS, Case, case
 
 _MONOMIALS = make_pipeline(PolynomialFeatures(2, include_bias=False), linear_model.LinearRegression())
-_FORMULA = "a * x0 + b * x1 + c * x2 + d * x3 + f * x4 + g"
+_PLANE = "a * x0 + b * x1 + c * x2 + d * x3 + f * x4 + g"
+_SMALL = {  # ours, the peer, most seconds of a later fit
+    "LinearRegression": (LinearRegression(), linear_model.LinearRegression(), 0.002),
+    "PolynomialRegression": (PolynomialRegression(), _MONOMIALS, 0.003),
+    "LogisticRegression": (LogisticRegression(), linear_model.LogisticRegression(), 0.0035),
+    "NonlinearRegression": (NonlinearRegression(_PLANE, p0=[1.0] * 6), None, None),
+}
 
 
-def _small(variation, model, peer, most_seconds):
+def small(variation, which):
+    model, peer, most_seconds = _SMALL[which]
     X = variation.rng.standard_normal((100, 5))
     y = X @ [1.0, -2.0, 0.5, 0.0, 3.0] + 0.1 * variation.rng.standard_normal(100)
     y = (y > 0).astype(int) if isinstance(model, LogisticRegression) else y
@@ -25,19 +31,14 @@ def _small(variation, model, peer, most_seconds):
     return Case(X, y, fits, lambda X, y, model: 1 - model.score(X, y), "1 - score", bars)
 
 
-for _model, *_more in (
-    (LinearRegression(), linear_model.LinearRegression(), 0.002),
-    (PolynomialRegression(), _MONOMIALS, 0.003),
-    (LogisticRegression(), linear_model.LogisticRegression(), 0.0035),
-    (NonlinearRegression(_FORMULA, p0=[1.0] * 6), None, None),
-):
-    _name = type(_model).__name__
-    _build = partial(_small, model=_model, peer=_more[0], most_seconds=_more[1])
-    case(f"{_name}, 100 x 5", _name == "LogisticRegression", f"small_{_name}")(_build)
+for _which in _SMALL:
+    case(f"{_which}, 100 x 5", _which == "LogisticRegression", f"small_{_which}", which=_which)(small)
 
 
-def _curves(variation, n_curves):
-    Y = decays(variation.rng, n_curves)
+@case("10,000 decay curves of 20 points", True, "curves", n_curves=10_000)
+@case("one decay curve of 20 points", True, "one_curve", n_curves=1)
+def curves(variation, n_curves):
+    Y = decays(variation.rng, max(variation.rows(n_curves), 1))
 
     def ours(x, Y):
         model = NonlinearRegression("a * exp(-x / tau) + c", p0=[1, 1, 1])
@@ -55,22 +56,11 @@ def _curves(variation, n_curves):
     def sum_of_squares(x, Y, coef):
         return ((decay(x[:, None], *coef.T) - Y) ** 2).sum()
 
-    fits = {OURS: ours} | ({"curve_fit loop": loop} if n_curves > 1 else {"curve_fit": loop, "lmfit": lmfit})
-    measure, bars = (
-        "sum of squares over the least one, less 1",
-        {"curve_fit loop": (None, None, 15)} if n_curves > 1 else {},
-    )
-    return Case(TIMES, Y, fits, sum_of_squares, measure, bars, relative=True)
-
-
-@case("one decay curve of 20 points", headline=True)
-def one_curve(variation):
-    return _curves(variation, 1)
-
-
-@case("10,000 decay curves of 20 points", headline=True)
-def curves(variation):
-    return _curves(variation, variation.rows(10_000))
+    peers, bars = {"curve_fit": loop, "lmfit": lmfit}, {}
+    if n_curves > 1:
+        peers, bars = {"curve_fit loop": loop}, {"curve_fit loop": (None, None, 15)}
+    measure = "sum of squares over the least one, less 1"
+    return Case(TIMES, Y, {OURS: ours} | peers, sum_of_squares, measure, bars, relative=True)
 
 
 def _systems(ours, rows, residuals, x0):
@@ -86,31 +76,21 @@ def _systems(ours, rows, residuals, x0):
     return Case(rows, None, fits, largest_residual, "largest residual", bars)
 
 
-def _circles(variation, n_systems):
+@case("10,000 pairs of circles, 2 unknowns", True, "two_unknowns", n_systems=10_000)
+@case("one pair of circles, 2 unknowns", name="one_system", n_systems=1)
+def pairs_of_circles(variation, n_systems):
     def residuals(v, p):
         return [v[0] ** 2 + v[1] ** 2 - p[0] ** 2, (v[0] - p[1]) ** 2 + v[1] ** 2 - p[2] ** 2]
 
-    equations = ["x**2 + y**2 = r**2", "(x - d)**2 + y**2 = s**2"]
-    ours = EquationSystem(equations, parameters=["r", "d", "s"], x0=[1.0, 1.0])
-    return _systems(ours, variation.rng.uniform(2, 3, (n_systems, 3)), residuals, [1.0, 1.0])
+    return _systems(*circles(variation.rng, max(variation.rows(n_systems), 1)), residuals, [1.0, 1.0])
 
 
-@case("one pair of circles, 2 unknowns")
-def one_system(variation):
-    return _circles(variation, 1)
-
-
-@case("10,000 pairs of circles, 2 unknowns", headline=True)
-def two_unknowns(variation):
-    return _circles(variation, variation.rows(10_000))
-
-
-@case("10,000 Broyden systems, 6 unknowns", headline=True)
+@case("10,000 Broyden systems, 6 unknowns", True)
 def six_unknowns(variation):
     names = "uvwxyz"
-    left, right = ["0", *names[:-1]], [*names[1:], "0"]
     equations = [
-        f"(3 - 2*{n})*{n} - {p} - 2*{q} + q{i} = 0" for i, (n, p, q) in enumerate(zip(names, left, right, strict=True))
+        f"(3 - 2*{n})*{n} - {before} - 2*{after} + q{i} = 0"
+        for i, (before, n, after) in enumerate(zip("0" + names[:-1], names, names[1:] + "0", strict=True))
     ]
 
     def residuals(v, q):

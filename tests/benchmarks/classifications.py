@@ -12,61 +12,39 @@ from sklearn.preprocessing import scale
 from gradfit import LogisticRegression
 from tests.benchmarks.data import many_classes, sparse_rows, two_classes
 from tests.benchmarks.peers import glum
-from tests.benchmarks.timing import OURS, Case, case
-
-GRADIENT = "largest gradient component"
+from tests.benchmarks.timing import GRADIENT, OURS, Case, case, steepest
 
 
-def slope_of(X, y, model):
-    """Return the gradient of the mean log-loss, and its part for the intercepts."""
-    raw = X @ model.coef_.T.astype(np.float64) + model.intercept_
-    error = expit(raw) if raw.shape[1] == 1 else softmax(raw, axis=1)
-    error[np.arange(len(y)), 0 if raw.shape[1] == 1 else y] -= y if raw.shape[1] == 1 else 1
-    return error.T @ X / len(y), error.mean(axis=0)
+def _error(raw, labels):
+    return expit(raw) - labels if raw.shape[1] == 1 else softmax(raw, axis=1) - (labels == np.arange(raw.shape[1]))
 
 
 def gradient(X, y, model):
-    """Largest component of the gradient of the mean log-loss with the L2 penalty of C=1."""
-    slope, intercept = slope_of(X, y, model)
-    return max(np.abs(slope + model.coef_ / len(y)).max(), np.abs(intercept).max())
+    """Of the mean log-loss with the L2 penalty of C=1."""
+    return steepest(X, y, model, _error, l2=1 / len(y))
 
 
-def subgradient(X, y, model, weight):
-    """Largest component of the least subgradient with an L1 penalty of this weight."""
-    slope, intercept = slope_of(X, y, model)
-    at_zero, beside = np.maximum(np.abs(slope) - weight, 0), np.abs(slope + weight * np.sign(model.coef_))
-    return max(np.where(model.coef_ == 0, at_zero, beside).max(), np.abs(intercept).max())
-
-
-def _logistic(variation, n_rows, n_features, dtype, bars):
-    X, y = two_classes(variation, n_rows, n_features, dtype)
+@case("logistic, 40,000 x 30, float64", True, "logistic_medium", shape=(40_000, 30, np.float64), bar=(None, 3, None))
+@case("logistic, 400,000 x 50, float32", True, "logistic", shape=(400_000, 50, np.float32), bar=(2.2, 5, 7.5))
+def logistic(variation, shape, bar):
+    X, y = two_classes(variation, *shape)
     fits = {
         OURS: LogisticRegression(),
         "lbfgs, max_iter=1,000": Peer(max_iter=1000),
         "newton-cholesky": Peer(solver="newton-cholesky"),
         "glum": partial(glum, family="binomial", alpha=1 / len(y), gradient_tol=1e-7),
     }
+    bars = {"lbfgs, max_iter=1,000": bar} | ({"newton-cholesky": (None, 1.3, 2.2)} if shape[0] == 400_000 else {})
     return Case(X, y, fits, gradient, GRADIENT, bars)
 
 
-@case("logistic, 400,000 x 50, float32", headline=True)
-def logistic(variation):
-    bars = {"lbfgs, max_iter=1,000": (2.2, 5, 7.5), "newton-cholesky": (None, 1.3, 2.2)}
-    return _logistic(variation, 400_000, 50, np.float32, bars)
-
-
-@case("logistic, 40,000 x 30, float64", headline=True)
-def logistic_medium(variation):
-    return _logistic(variation, 40_000, 30, np.float64, {"lbfgs, max_iter=1,000": (None, 3, None)})
-
-
-@case("ten classes, 50,000 x 200, float32", headline=True)
+@case("ten classes, 50,000 x 200, float32", True)
 def ten_classes(variation):
     fits = {OURS: LogisticRegression(), "lbfgs": Peer()}
     return Case(*many_classes(variation, 50_000, 200, 10), fits, gradient, GRADIENT, {"lbfgs": (None, 6, 10)})
 
 
-@case("L1 logistic, 100,000 x 50, float64", headline=True)
+@case("L1 logistic, 100,000 x 50, float64", True)
 def l1_logistic(variation):
     X, y = two_classes(variation, 100_000, 50, np.float64, 1.0, nonzero=0.3, correlation=0.5, scaled=True)
     options = {"C": 100 / len(y), "l1_ratio": 1.0}
@@ -75,24 +53,24 @@ def l1_logistic(variation):
         "saga": Peer(**options, solver="saga", tol=1e-5, max_iter=1000),
         "liblinear": Peer(**options, solver="liblinear", tol=1e-5, max_iter=1000, intercept_scaling=100.0),
     }
-    measure = "largest subgradient component"
-    return Case(X, y, fits, partial(subgradient, weight=0.01), measure, {"saga": (None, 4, 6)})
+    subgradient = partial(steepest, slope=_error, l1=0.01)
+    return Case(X, y, fits, subgradient, "largest subgradient component", {"saga": (None, 4, 6)})
 
 
-@case("sparse logistic, 20,000 x 100,000", headline=True)
+@case("sparse logistic, 20,000 x 100,000", True)
 def sparse_logistic(variation):
     fits = {OURS: LogisticRegression(), "lbfgs": Peer(), "lbfgs, tol=1e-6": Peer(tol=1e-6, max_iter=1000)}
     return Case(*sparse_rows(variation, 20_000), fits, gradient, GRADIENT, {"lbfgs, tol=1e-6": (None, None, 5)})
 
 
-@case("logistic, breast cancer as it comes", headline=True)
+@case("logistic, breast cancer as it comes", True)
 def breast_cancer(variation):
     peers = {"lbfgs, max_iter=10,000": Peer(max_iter=10_000), "newton-cholesky": Peer(solver="newton-cholesky")}
     fits, bars = {OURS: LogisticRegression(), **peers}, {OURS: (0.25, None, 0.006)}
     return Case(*load_breast_cancer(return_X_y=True), fits, gradient, GRADIENT, bars)
 
 
-@case("grid search of 50 fits, breast cancer standardized", headline=True)
+@case("grid search of 50 fits, breast cancer standardized", True)
 def grid_search(variation):
     X, y = load_breast_cancer(return_X_y=True)
     models = {OURS: LogisticRegression(), "LogisticRegression": Peer()}

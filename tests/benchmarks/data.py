@@ -6,6 +6,8 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit, softmax
 
+from gradfit import EquationSystem
+
 
 @dataclass(frozen=True)
 class Variation:
@@ -94,3 +96,9 @@ def decays(rng, n_curves):
     """Return noisy decays, one a column."""
     a, tau, c = rng.uniform([1, 0.5, 0], [5, 3, 1], (n_curves, 3)).T
     return decay(TIMES[:, None], a, tau, c) + 0.01 * rng.standard_normal((len(TIMES), n_curves))
+
+
+def circles(rng, n_systems):
+    """Return how two circles meet, and the radii and distances of pairs of them."""
+    equations = ["x**2 + y**2 = r**2", "(x - d)**2 + y**2 = s**2"]
+    return EquationSystem(equations, parameters=["r", "d", "s"], x0=[1.0, 1.0]), rng.uniform(2, 3, (n_systems, 3))

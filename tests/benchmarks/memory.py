@@ -20,12 +20,11 @@ def resident() -> float:
 
 def peak_above(fit) -> tuple[float, float]:
     """Return the seconds of a fit and by how many bytes its peak exceeds what was held before."""
-    before, peak, done = resident(), 0.0, threading.Event()
+    before, held, done = resident(), [], threading.Event()
 
     def watch():
-        nonlocal peak
         while not done.wait(0.002):
-            peak = max(peak, resident())
+            held.append(resident())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -34,19 +33,22 @@ def peak_above(fit) -> tuple[float, float]:
     seconds = perf_counter() - began
     done.set()
     watcher.join()
-    return seconds, max(peak, resident()) - before
+    return seconds, max(*held, resident()) - before
+
+
+# Each returns the estimator, the bytes of the input, and the arguments of `fit`.
 
 
 def _dense(variation, folder, dtype, estimator):
     rng, n_rows = variation.rng, variation.rows(1_000_000)
     X = rng.standard_normal((n_rows, 50), dtype=np.float32).astype(dtype, copy=False)
     y = (X[:, 0] + rng.standard_normal(n_rows, dtype=np.float32)).astype(dtype)
-    return estimator, X, (y > 0).astype(int) if estimator is LogisticRegression else y, X.nbytes + y.nbytes
+    return estimator, X.nbytes + y.nbytes, X, (y > 0).astype(int) if estimator is LogisticRegression else y
 
 
 def _sparse(variation, folder, n_rows):
     X, y = sparse_rows(variation, n_rows)
-    return LogisticRegression, X, y, X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
+    return LogisticRegression, X.data.nbytes + X.indices.nbytes + X.indptr.nbytes, X, y
 
 
 def _memory_map(variation, folder, gigabytes, n_features=50):
@@ -57,7 +59,7 @@ def _memory_map(variation, folder, gigabytes, n_features=50):
     X.flush()
     y = np.memmap(Path(folder) / "y", np.float32, "w+", shape=(n_rows,))
     y[:] = X[:, 0]
-    return LinearRegression, X, y, X.nbytes
+    return LinearRegression, X.nbytes, X, y
 
 
 def _dataset(variation, folder, n_rows):
@@ -69,8 +71,11 @@ def _dataset(variation, folder, n_rows):
             yield X, X[:, 0]
 
     spec = tf.TensorSpec([None, 50], tf.float32), tf.TensorSpec([None], tf.float32)
-    X = tf.data.Dataset.from_generator(batches, output_signature=spec)
-    return LinearRegression, X, None, variation.rows(n_rows) * 51 * 4
+    return (
+        LinearRegression,
+        variation.rows(n_rows) * 51 * 4,
+        tf.data.Dataset.from_generator(batches, output_signature=spec),
+    )
 
 
 TASKS = {
@@ -90,14 +95,10 @@ TASKS = {
 def measure(name, variation) -> dict[str, float]:
     """Measure in this process: after a fit of the same kind on a tenth of the rows, enough for the same stages."""
     with tempfile.TemporaryDirectory() as folder:
-        estimator, X, y, size = TASKS[name](variation, folder)
-        if y is None:
-            estimator().fit(X.take(10))
-            seconds, peak = peak_above(lambda: estimator().fit(X))
-        else:
-            few = slice(0, X.shape[0] // 10)
-            estimator().fit(X[few], y[few])
-            seconds, peak = peak_above(lambda: estimator().fit(X, y))
+        estimator, size, *data = TASKS[name](variation, folder)
+        few = [part[: part.shape[0] // 10] if hasattr(part, "shape") else part.take(10) for part in data]
+        estimator().fit(*few)
+        seconds, peak = peak_above(lambda: estimator().fit(*data))
     return {"seconds": seconds, "input": size, "peak": peak, "ratio": peak / size}
 
 

@@ -1,10 +1,12 @@
 """A numeric target: least squares, penalties, robust losses, a loss of the user, polynomials, Adam."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 from scipy.optimize import minimize
-from sklearn import linear_model
+from sklearn.linear_model import ElasticNet, HuberRegressor, QuantileRegressor, Ridge
+from sklearn.linear_model import LinearRegression as Peer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
@@ -13,17 +15,7 @@ from gradfit.losses import Huber, Quantile
 from gradfit.solvers import GradientDescent
 from tests.benchmarks.data import numeric, sparse_truth
 from tests.benchmarks.peers import eager_adam, enet_path, glum, keras_dense, statsmodels
-from tests.benchmarks.timing import OURS, Case, case
-
-GRADIENT = "largest gradient component"
-
-
-def gradient(X, y, model, alpha=0.0):
-    """Largest component of the gradient of half the mean squared error, with an L2 penalty."""
-    coef = np.atleast_2d(model.coef_).astype(np.float64)
-    residual = X @ coef.T + np.asarray(model.intercept_, np.float64) - y.reshape(len(y), -1)
-    slope = (residual.T @ X) / len(X) + alpha * coef
-    return max(np.abs(slope).max(), np.abs(residual.mean(axis=0)).max())
+from tests.benchmarks.timing import GRADIENT, OURS, Case, case, steepest
 
 
 def mean_square(X, y, model):
@@ -31,31 +23,25 @@ def mean_square(X, y, model):
     return np.mean((y - (model.predict(X) if hasattr(model, "predict") else X @ model.coef_ + model.intercept_)) ** 2)
 
 
-def _least_squares(variation, n_rows, n_features, dtype, n_targets=None):
-    X, y = numeric(variation, n_rows, n_features, dtype, n_targets)
-    sklearn = {"LinearRegression": linear_model.LinearRegression(), "Ridge": linear_model.Ridge(alpha=1e-6)}
-    others = {"glum": glum, "statsmodels OLS": partial(statsmodels, kind="OLS")} if n_features <= 20 else {}
-    bars = {"LinearRegression": (None, None, 4), "Ridge": (None, None, 1)} if n_targets is None else {}
-    return Case(X, y, {OURS: LinearRegression()} | sklearn | others, gradient, GRADIENT, bars)
-
-
-for _name, _headline, *_shape in (
-    ("least_squares_tall", True, 1_000_000, 20, np.float32),
-    ("least_squares_f32", False, 400_000, 100, np.float32),
-    ("least_squares_f64", False, 400_000, 100, np.float64),
-    ("least_squares_wide_f32", False, 20_000, 1_000, np.float32),
-    ("least_squares_wide_f64", True, 20_000, 1_000, np.float64),
-    ("many_targets", False, 100_000, 50, np.float64, 20),
-):
-    _title = f"least squares, {_shape[0]:,} x {_shape[1]:,}, {_shape[2].__name__}" + ", 20 targets" * (len(_shape) > 3)
-    case(_title, _headline, _name)(lambda variation, shape=_shape: _least_squares(variation, *shape))
+@case("least squares, 100,000 x 50, float64, 20 targets", name="many_targets", shape=(100_000, 50, np.float64, 20))
+@case("least squares, 20,000 x 1,000, float64", True, "least_squares_wide_f64", shape=(20_000, 1_000, np.float64))
+@case("least squares, 20,000 x 1,000, float32", name="least_squares_wide_f32", shape=(20_000, 1_000, np.float32))
+@case("least squares, 400,000 x 100, float64", name="least_squares_f64", shape=(400_000, 100, np.float64))
+@case("least squares, 400,000 x 100, float32", name="least_squares_f32", shape=(400_000, 100, np.float32))
+@case("least squares, 1,000,000 x 20, float32", True, "least_squares_tall", shape=(1_000_000, 20, np.float32))
+def least_squares(variation, shape):
+    X, y = numeric(variation, *shape)
+    fits = {OURS: LinearRegression(), "LinearRegression": Peer(), "Ridge": Ridge(alpha=1e-6)}
+    fits |= {"glum": glum, "statsmodels OLS": partial(statsmodels, kind="OLS")} if X.shape[1] <= 20 else {}
+    bars = {"LinearRegression": (None, None, 4), "Ridge": (None, None, 1)} if y.ndim == 1 else {}
+    return Case(X, y, fits, partial(steepest, slope=np.subtract), GRADIENT, bars)
 
 
 @case("ridge, 400,000 x 100, float64")
 def ridge(variation):
     X, y = numeric(variation, 400_000, 100)
-    fits = {OURS: LinearRegression(alpha=0.1), "Ridge": linear_model.Ridge(alpha=0.1 * len(y))}
-    return Case(X, y, fits, partial(gradient, alpha=0.1), GRADIENT)
+    fits = {OURS: LinearRegression(alpha=0.1), "Ridge": Ridge(alpha=0.1 * len(y))}
+    return Case(X, y, fits, partial(steepest, slope=np.subtract, l2=0.1), GRADIENT)
 
 
 def duality_gap(X, y, model, alpha=0.1, l1_ratio=0.5):
@@ -71,23 +57,22 @@ def duality_gap(X, y, model, alpha=0.1, l1_ratio=0.5):
 
 def _elastic_nets(**options):
     """Return ours and scikit-learn's ways to an elastic net."""
+    options |= {"alpha": 0.1, "l1_ratio": 0.5}
     return {
-        OURS: LinearRegression(alpha=0.1, l1_ratio=0.5, **options),
-        "ElasticNet": linear_model.ElasticNet(alpha=0.1, l1_ratio=0.5, **options),
-        "ElasticNet, tol=1e-8": linear_model.ElasticNet(alpha=0.1, l1_ratio=0.5, tol=1e-8, **options),
-        "ElasticNet, tol=1e-8, Gram": linear_model.ElasticNet(
-            alpha=0.1, l1_ratio=0.5, tol=1e-8, precompute=True, **options
-        ),
+        OURS: LinearRegression(**options),
+        "ElasticNet": ElasticNet(**options),
+        "ElasticNet, tol=1e-8": ElasticNet(tol=1e-8, **options),
+        "ElasticNet, tol=1e-8, Gram": ElasticNet(tol=1e-8, precompute=True, **options),
     }
 
 
-@case("elastic net, 200,000 x 100, float64", headline=True)
+@case("elastic net, 200,000 x 100, float64", True)
 def elastic_net(variation):
     bars = {"ElasticNet": (None, 0.9, 1)}
     return Case(*numeric(variation, 200_000, 100), _elastic_nets(), duality_gap, "relative duality gap", bars)
 
 
-@case("elastic net, 400,000 x 100, correlated, float64", headline=True)
+@case("elastic net, 400,000 x 100, correlated, float64", True)
 def elastic_net_correlated(variation):
     bars = {"ElasticNet, tol=1e-8": (None, None, 1)}
     return Case(*sparse_truth(variation, 400_000, 100), _elastic_nets(), duality_gap, "relative duality gap", bars)
@@ -108,21 +93,20 @@ def elastic_net_path(variation):
     return Case(*sparse_truth(variation, 400_000, 100), fits, quality, "relative duality gap at the last alpha", bars)
 
 
-@case("Huber, 100,000 x 50, float64", headline=True)
+@case("Huber, 100,000 x 50, float64", True)
 def huber(variation):
     X, y = numeric(variation, 100_000, 50)
     y[::20] += 20 * variation.rng.standard_normal(len(y[::20]))
 
     def gradient(X, y, model):
         delta = 1.35 * getattr(model, "scale_", 1.0)
-        slope = np.clip(X @ model.coef_ + model.intercept_ - y, -delta, delta) / len(y)
-        return max(np.abs(slope @ X).max(), abs(slope.sum()))
+        return steepest(X, y, model, lambda raw, y: np.clip(raw - y, -delta, delta))
 
-    fits = {OURS: LinearRegression(loss=Huber(1.35)), "HuberRegressor": linear_model.HuberRegressor(alpha=0.0)}
+    fits = {OURS: LinearRegression(loss=Huber(1.35)), "HuberRegressor": HuberRegressor(alpha=0.0)}
     return Case(X, y, fits, gradient, GRADIENT, {"HuberRegressor": (None, 1.8, 3.5)})
 
 
-@case("quantile 0.8, 10,000 x 10, float64", headline=True)
+@case("quantile 0.8, 10,000 x 10, float64", True)
 def quantile(variation):
     def objective(X, y, model):
         residual = y - X @ model.coef_ - model.intercept_
@@ -130,14 +114,14 @@ def quantile(variation):
 
     fits = {
         OURS: LinearRegression(loss=Quantile(0.8)),
-        "QuantileRegressor": linear_model.QuantileRegressor(quantile=0.8, alpha=0),
+        "QuantileRegressor": QuantileRegressor(quantile=0.8, alpha=0),
         "statsmodels QuantReg": partial(statsmodels, kind="QuantReg", q=0.8),
     }
     measure, bars = "objective over the least one, less 1", {"QuantileRegressor": (None, 12, None)}
     return Case(*numeric(variation, 10_000, 10), fits, objective, measure, bars, relative=True)
 
 
-@case("a loss of your own, 200,000 x 30, float64", headline=True)
+@case("a loss of your own, 200,000 x 30, float64", True)
 def user_loss(variation):
     import tensorflow as tf
 
@@ -156,38 +140,27 @@ def user_loss(variation):
 
     def by_hand(X, y):
         options = {"gtol": 1e-9, "ftol": 0.0, "maxiter": 1000}
-        return minimize(value_and_gradient, np.zeros(31), jac=True, method="L-BFGS-B", options=options)
-
-    def gradient(X, y, found):
-        theta = found.x if hasattr(found, "x") else np.append(found.coef_, found.intercept_)
-        return np.abs(value_and_gradient(theta)[1]).max()
+        found = minimize(value_and_gradient, np.zeros(31), jac=True, method="L-BFGS-B", options=options).x
+        return SimpleNamespace(coef_=found[:-1], intercept_=found[-1])
 
     fits = {OURS: LinearRegression(loss=log_cosh), "L-BFGS-B, gradient by hand": by_hand}
+    gradient = partial(steepest, slope=lambda raw, y: np.tanh(raw - y))
     return Case(X, y, fits, gradient, GRADIENT, {"L-BFGS-B, gradient by hand": (None, None, 1)})
 
 
-def _polynomial(variation, degree, n_features, least_rows=0):
+@case("polynomial of degree 5, 20,000 x 10", True, "polynomial_5_of_10", degree=5, n_features=10, least_rows=6_000)
+@case("polynomial of degree 3, 20,000 x 8", True, "polynomial_3_of_8", degree=3, n_features=8)
+def polynomial(variation, degree, n_features, least_rows=0):  # ten features have 3,002 monomials
     rng = variation.rng
     X = rng.uniform(-1, 1, (max(variation.rows(20_000), least_rows), n_features))
     y = np.sin(X.sum(axis=1)) + 0.1 * rng.standard_normal(len(X))
-    peers = {"LinearRegression": linear_model.LinearRegression(), "Ridge": linear_model.Ridge(alpha=1e-6)}
-    monomials = PolynomialFeatures(degree, include_bias=False)
-    fits = {OURS: PolynomialRegression(degree=degree)}
-    fits |= {f"monomials, {name}": make_pipeline(monomials, peer) for name, peer in peers.items()}
+    monomials, fits = PolynomialFeatures(degree, include_bias=False), {OURS: PolynomialRegression(degree=degree)}
+    for name, peer in {"LinearRegression": Peer(), "Ridge": Ridge(alpha=1e-6)}.items():
+        fits[f"monomials, {name}"] = make_pipeline(monomials, peer)
     return Case(X, y, fits, mean_square, "mean squared error", {"monomials, LinearRegression": (None, 0.8, 1)})
 
 
-@case("polynomial of degree 3, 20,000 x 8", headline=True)
-def polynomial_3_of_8(variation):
-    return _polynomial(variation, 3, 8)
-
-
-@case("polynomial of degree 5, 20,000 x 10", headline=True)
-def polynomial_5_of_10(variation):
-    return _polynomial(variation, 5, 10, least_rows=6_000)  # 3,002 monomials
-
-
-@case("1,000 Adam steps on 100 x 1", headline=True)
+@case("1,000 Adam steps on 100 x 1", True)
 def adam_steps(variation):
     X = variation.rng.standard_normal((100, 1)).astype(np.float32)
     ours = LinearRegression(solver=GradientDescent("adam", learning_rate=0.01), max_iter=1000, tol=0, standardize=False)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[2]
-OURS = "gradfit"
+OURS, GRADIENT = "gradfit", "largest gradient component"
 SPANS = ("first", "five", "later")
 _PATIENCE = 20.0  # seconds, after which there are no more later fits; a slower first fit stays the only one
 
@@ -44,33 +46,39 @@ class Entry:
 CASES: dict[str, Entry] = {}
 
 
-def case(title: str, headline: bool = False, name: str | None = None):
-    """Register a function that builds a case from a `Variation`."""
+def case(title: str, headline: bool = False, name: str | None = None, **arguments):
+    """Register a function that builds a case from a `Variation` and these arguments; the lowest decorator is first."""
 
     def register(build):
-        CASES[name or build.__name__] = Entry(title, build, headline)
+        CASES[name or build.__name__] = Entry(title, partial(build, **arguments), headline)
         return build
 
     return register
 
 
+def steepest(X, y, model, slope, l1=0.0, l2=0.0) -> float:
+    """Largest component of the least subgradient: of a mean loss, of which `slope` is the derivative, and penalties."""
+    coef = np.atleast_2d(model.coef_).astype(np.float64)
+    rows = slope(X @ coef.T + np.asarray(model.intercept_, np.float64), y.reshape(len(y), -1)) / len(y)
+    inner = rows.T @ X + l2 * coef
+    at_zero, beside = np.maximum(np.abs(inner) - l1, 0), np.abs(inner + l1 * np.sign(coef))
+    return max(np.where(coef == 0, at_zero, beside).max(), np.abs(rows.sum(axis=0)).max())
+
+
 def time_fits(case: Case, contestant: str, quick: bool) -> dict[str, Any]:
     """Return what the fits of one contestant took, in a process that has done nothing but import and build the data."""
     fit = getattr(case.fits[contestant], "fit", case.fits[contestant])
-    least, most, seconds = (3, 20, 0.2) if quick else (10, 200, 2.0)  # of later fits
+    least, most, enough = (3, 20, 0.2) if quick else (10, 200, 2.0)  # of later fits
     taken: list[float] = []
-    while True:
+    while len(taken) < 5 + least or (len(taken) < 5 + most and sum(taken[5:]) <= enough):
+        if sum(taken) > _PATIENCE and (len(taken) == 1 or len(taken) >= 5):
+            break
         began = time.perf_counter()
         try:
             fitted = fit(case.X, case.y)
         except ModuleNotFoundError as error:
             return {"skipped": f"{error.name} is not installed"}
         taken.append(time.perf_counter() - began)
-        n_later = len(taken) - 5
-        if sum(taken) > _PATIENCE and (n_later == -4 or n_later >= 0):
-            break
-        if n_later >= least and (sum(taken[5:]) > seconds or n_later >= most):
-            break
     about = {"fits": list(case.fits), "bars": case.bars, "measure": case.measure, "relative": case.relative}
     return {"about": about, "seconds": taken, "quality": float(case.quality(case.X, case.y, fitted))}
 
@@ -78,7 +86,7 @@ def time_fits(case: Case, contestant: str, quick: bool) -> dict[str, Any]:
 def ask(task: dict[str, Any]) -> dict[str, Any]:
     """Return the answer of a fresh process; see `tests/benchmarks/worker.py`."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.worker", json.dumps(task)]
-    ran = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if ran.returncode:
         return {"skipped": (ran.stderr.strip() or f"exit status {ran.returncode}").splitlines()[-1]}
     return json.loads(ran.stdout.splitlines()[-1])
@@ -87,9 +95,8 @@ def ask(task: dict[str, Any]) -> dict[str, Any]:
 def compare(name: str, options) -> dict[str, Any]:
     """Let the contestants of a case take turns, each turn in a fresh process, and return how they did."""
     ours = {"do": "case", "name": name, "quick": options.quick, "variation": options.variation, "contestant": OURS}
-    runs = {OURS: [ask(ours)]}
+    runs, tasks = {OURS: [ask(ours)]}, {OURS: ours}
     about = runs[OURS][0].get("about", {"fits": [OURS], "bars": {}, "measure": "", "relative": False})
-    tasks = {OURS: ours}
     if options.against:
         tasks[f"gradfit at {options.against.name}"] = ours | {"source": str(options.against)}
     if not options.no_peers:
@@ -101,19 +108,17 @@ def compare(name: str, options) -> dict[str, Any]:
                 so_far.append(ask(tasks[contestant]))
     rows = {contestant: _summary(runs[contestant]) for contestant in tasks}
     timed = [row for row in rows.values() if "skipped" not in row]
-    for row in timed if "skipped" not in rows[OURS] else ():
-        row["ratios"] = [row[span] / rows[OURS][span] for span in SPANS]
-    least = min((row["quality"] for row in timed), default=1.0)
-    for row in timed if about["relative"] else ():
-        row["quality"] = row["quality"] / least - 1
-    result = {
-        "case": name,
-        "title": CASES[name].title,
-        "measure": about["measure"],
-        "contestants": rows,
-        **ours["variation"],
-    }
-    return result | {"verdicts": [] if "skipped" in rows[OURS] else list(_verdicts(rows, about["bars"]))}
+    if about["relative"]:
+        least = min((row["quality"] for row in timed), default=1.0)
+        for row in timed:
+            row["quality"] = row["quality"] / least - 1
+    result = {"case": name, "title": CASES[name].title, "measure": about["measure"], "contestants": rows}
+    result |= {"verdicts": []} | options.variation
+    if "skipped" not in rows[OURS]:
+        for row in timed:
+            row["ratios"] = [row[span] / rows[OURS][span] for span in SPANS]
+        result["verdicts"] = list(_verdicts(rows, about["bars"]))
+    return result
 
 
 def _is_decided(run) -> bool:
@@ -131,8 +136,7 @@ def _summary(runs) -> dict[str, Any]:
         "five": median(sum(taken[:5]) if len(taken) > 1 else 5 * taken[0] for taken in seconds),
         "later": median(median(taken[5:] or taken) for taken in seconds),
         "fastest": min(min(taken[5:] or taken) for taken in seconds),
-        # What was slow in one process only was the machine.
-        "slowest": min(max(taken[1:] or taken) for taken in seconds),
+        "slowest": min(max(taken[1:] or taken) for taken in seconds),  # slow in one process only: the machine was
         "quality": median(run["quality"] for run in runs),
     }
 
@@ -142,18 +146,14 @@ def _verdicts(rows, bars):
     ours = rows[OURS]
     for name, of_name in bars.items():
         for span, bar in zip(SPANS, of_name, strict=True):
-            if bar is None or "ratios" not in rows.get(name, {}):
-                continue
-            ratio = rows[name][span] / ours[span]
-            if name == OURS:
+            if bar is not None and name == OURS:
                 yield f"{_met(ours[span] <= bar)}: {span} {ours[span]:.4g} s, at most {bar:g} s"
-            else:
+            elif bar is not None and "ratios" in rows.get(name, {}):
+                ratio = rows[name][span] / ours[span]
                 yield f"{_met(ratio >= bar)}: {span} {ratio:.2f}x {name}, at least {bar:g}x"
-    limit = 1.5 * ours["fastest"] + 0.05
-    verdict = (
-        f"{_met(ours['slowest'] <= limit)}: slowest after the first {ours['slowest']:.4g} s, at most {limit:.4g} s"
-    )
-    yield f"{verdict}; the first is {ours['first'] / ours['later']:.1f} later ones"
+    limit, slowest = 1.5 * ours["fastest"] + 0.05, ours["slowest"]
+    later = f"the first is {ours['first'] / ours['later']:.1f} later ones"
+    yield f"{_met(slowest <= limit)}: slowest after the first {slowest:.4g} s, at most {limit:.4g} s; {later}"
 
 
 def _met(condition) -> str:
@@ -168,8 +168,8 @@ def lines_of(result) -> list[str]:
         if "skipped" in row:
             lines.append(f"  {name:28} skipped: {row['skipped']}")
             continue
-        numbers = [*row["fits"], *[None] * (5 - len(row["fits"])), row["five"], row["later"]]
-        numbers += row["ratios"] if name != OURS and "ratios" in row else [None] * 3
+        ratios = row["ratios"] if name != OURS and "ratios" in row else []
+        numbers = [*row["fits"], *[None] * (5 - len(row["fits"])), row["five"], row["later"], *ratios]
         cells = "".join(f"{'' if number is None else f'{number:.3g}':>10}" for number in numbers)
-        lines.append(f"  {name:28}{cells}  {row['quality']:.1e}")
+        lines.append(f"  {name:28}{cells:100}  {row['quality']:.1e}")
     return lines + [f"  {verdict}" for verdict in result["verdicts"]]

@@ -118,7 +118,7 @@ def test_a_first_batch_that_weighs_nothing(model):
 @pytest.mark.parametrize("model", [LinearRegression("huber"), LinearRegression(solver=DESCENT)], ids=repr)
 def test_a_first_batch_that_weighs_nothing_in_an_endless_dataset(model):
     weight = np.where(np.arange(ROWS) < BATCH, 0.0, 1.0)
-    model = clone(model).set_params(solver=DESCENT, max_iter=400, tol=0)
+    model = clone(model).set_params(solver=DESCENT, max_iter=200, tol=0)
     assert listen(model.fit, dataset(X, z, weight).repeat()) == []
     assert_allclose(model.coef_, [1.0, -2.0, 3.0], atol=0.3)
 

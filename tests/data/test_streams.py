@@ -25,8 +25,8 @@ FINITE = [
     LogisticRegression(l1_ratio=0.5),
 ]
 DESCENDING = [
-    LinearRegression(solver=GradientDescent("sgd", learning_rate=0.1), max_iter=100, tol=0),
-    LogisticRegression(solver=GradientDescent("sgd", learning_rate=0.1), max_iter=100, tol=0),
+    LinearRegression(solver=GradientDescent("sgd", learning_rate=0.1), max_iter=30, tol=0),
+    LogisticRegression(solver=GradientDescent("sgd", learning_rate=0.1), max_iter=30, tol=0),
 ]
 
 
@@ -161,7 +161,7 @@ def test_partial_fit_keeps_no_rows_and_starts_again_with_fit():
         LinearRegression().partial_fit(X, y).partial_fit(X[:, :2], y)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, 4, 5])  # of the first eight, those that round most: 1e-11
 def test_rows_fed_one_by_one_round_no_more_than_all_at_once(seed):
     X, y = ill_conditioned(1e4, n=1500, seed=seed)
     model = LinearRegression()
@@ -266,8 +266,8 @@ def test_gradient_descent_takes_a_dataset_batch_by_batch(model):
     whole = clone(model).fit(X, y, weight)
     assert relative(raw(clone(model).fit(rows.batch(len(y))), X), raw(whole, X)) < 1e-7
     batches = clone(model).fit(rows.batch(30))
-    assert batches.n_iter_ == whole.n_iter_ == 100
-    assert batches.t_ == 10 * whole.t_ == 1000
+    assert batches.n_iter_ == whole.n_iter_ == 30
+    assert batches.t_ == 10 * whole.t_ == 300
 
 
 @each([LinearRegression(), PolynomialRegression(2), LinearRegression("huber")])

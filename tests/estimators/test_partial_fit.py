@@ -84,8 +84,9 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("how", STEPS)
+@pytest.mark.parametrize(
+    ("how", "dtype"), [*((how, np.float64) for how in STEPS), ("name", np.float32), ("adam", np.float32)]
+)
 @pytest.mark.parametrize(
     "model", [*map(LinearRegression, SLOPES), LogisticRegression(C=np.inf)], ids=["squared", "huber", "own", "logistic"]
 )
@@ -108,7 +109,7 @@ def test_batches_of_the_solver_are_its_own():
     assert feed(clone(model).set_params(solver=GradientDescent("sgd", batch_size=30))).t_ == 1
 
 
-@pytest.mark.parametrize("model", [*OTHERS, LinearRegression()], ids=repr)
+@pytest.mark.parametrize("model", [*OTHERS, LinearRegression()], ids=["huber", "own", "logistic", "squared"])
 @pytest.mark.parametrize("solver", ["nonsense", 3, GradientDescent("nonsense"), GradientDescent(learning_rate=-1.0)])
 def test_what_is_no_solver_is_refused(model, solver):
     with pytest.raises(ValueError, match=r"nonsense|solver=3|learning_rate=-1"):
