@@ -70,10 +70,12 @@ class LBFGS(Solver):
         return LBFGSState(theta, new.value, new.gradient, factors, scales)
 
     def step(self, objective, state):
-        """Move along the quasi-Newton direction; a search that fails along a stale model gets one fresh start."""
+        """Move along the quasi-Newton direction; a search that fails along a stale model gets one with a fresh one."""
         found = _line_search(objective, state)
         if found is None and state.moves:
-            state = state._replace(moves=None, changes=None)
+            order = "diagonal" if state.factors is None else "blocks"
+            factors, scales = _factored(objective, objective.evaluate(state.theta, order).curvature)
+            state = state._replace(factors=factors, scales=scales, moves=None, changes=None)
             found = _line_search(objective, state)
         if found is None:
             return state

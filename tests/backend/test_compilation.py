@@ -46,9 +46,9 @@ def test_small_fits_of_all_sizes_share_what_the_first_one_compiled(monkeypatch, 
     _compile.compiled.cache_clear()
     programs, original = [], _compile.Program.__init__
 
-    def recorded(self, function, *arguments):
+    def recorded(self, function, *arguments, **options):
         programs.append(function)
-        original(self, function, *arguments)
+        original(self, function, *arguments, **options)
 
     monkeypatch.setattr(_compile.Program, "__init__", recorded)
     first = FITS[name](20, 1)
