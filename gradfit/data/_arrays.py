@@ -8,8 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from gradfit.backend._tensorflow import tf
-from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows, by_threads, in_cache
+from gradfit.data._rows import BLOCK_BYTES, SUM_ROWS, Block, Rows, in_cache
 from gradfit.data._scaling import Moments, block_moments
+from gradfit.data._sparse import ScaledCSR
 
 _SMALL_BYTES = 64 * 2**20
 _TARGET_SAMPLE = 20_000
@@ -27,7 +28,7 @@ class ArrayRows(Rows):
         self.n_rows = X.shape[0]
         self.total_weight = float(np.sum(weight, dtype=np.float64))
         self.many = self.n_rows > SUM_ROWS
-        self._device_x: list = []  # of at most one tensor, shared by rows that differ in targets and weights only
+        self._device_x: list = []  # of at most one tensor, or list of CSR parts; rows that differ in targets share it
         self._resident: Block | None = None
 
     def blocks(self, least=1):
@@ -45,15 +46,15 @@ class ArrayRows(Rows):
         merged = Moments(self.n_features)
         every = max(1, self.n_rows // _MOMENT_SAMPLE) if sampled else 1
         X, weight = self.X[::every], self.weight[::every]
-        parts = in_cache(len(X), self.n_features * self.dtype.itemsize)
-        for found in by_threads(lambda part: block_moments(X[part], weight[part]), parts):
-            merged.add(*found)
+        for part in in_cache(len(X), self.n_features * self.dtype.itemsize):
+            merged.add(*block_moments(X[part], weight[part]))
         return merged.mean, merged.deviation
 
     def _sparse_moments(self):
         X, weight = self.X, self.weight.astype(np.float64) / self.total_weight
-        size = np.asarray(abs(X).max(axis=0).todense(), np.float64).ravel()
-        size = np.where(size > 0, size, 1.0)
+        size = np.zeros(self.n_features)
+        np.maximum.at(size, X.indices, np.abs(X.data))
+        size[size == 0] = 1.0
         shares = X.data / size[X.indices]
         mean = sparse.csr_array((shares, X.indices, X.indptr), X.shape).T @ weight
         squares = sparse.csr_array((shares**2, X.indices, X.indptr), X.shape).T @ weight
@@ -104,17 +105,12 @@ class ArrayRows(Rows):
         resident = self.resident()
         if resident is not None:
             return iter([resident])
-        return self._scaled_blocks() if sparse.issparse(self.X) else super().standardized_blocks()
+        return self._sparse_blocks() if sparse.issparse(self.X) else super().standardized_blocks()
 
-    def _scaled_blocks(self):
-        """Yield CSR blocks with scaled columns; a copy of the entries is made once and kept."""
+    def _sparse_blocks(self):
         if not self._device_x:
-            X = self.X
-            entries = X.data / self.scaling.scale[X.indices] if (self.scaling.scale != 1.0).any() else X.data
-            X = sparse.csr_array((entries.astype(self.dtype, copy=False), X.indices, X.indptr), X.shape)
-            step = SUM_ROWS if self.dtype == np.float32 else max(1, self.n_rows)
-            parts = [slice(start, start + step) for start in range(0, self.n_rows, step)]
-            self._device_x.append([(part, X[part]) for part in parts] if len(parts) > 1 else [(slice(None), X)])
+            size = SUM_ROWS if self.dtype == np.float32 else max(1, self.n_rows)
+            self._device_x.append(list(ScaledCSR(self.X, self.scaling).parts(size)))
         for part, x in self._device_x[0]:
             yield Block(x, self.y[part], self.weight[part], self.offset)
 
@@ -144,8 +140,8 @@ class ArrayRows(Rows):
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
         out = _aligned((n_rows, X.shape[1] + self.scaling.ones), X.dtype)
         out[self.n_rows :], out[:, X.shape[1] :] = 0, 1
-        parts = in_cache(self.n_rows, self.n_features * self.dtype.itemsize)
-        by_threads(lambda part: self.scaling.write(X[part], out[part]), parts)
+        for part in in_cache(self.n_rows, self.n_features * self.dtype.itemsize):
+            self.scaling.write(X[part], out[part])
         return out
 
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 from scipy import sparse
 
@@ -19,7 +17,6 @@ from gradfit.data._scaling import Scaling, block_moments
 SUM_ROWS = 8192  # float32 products are summed in float32 over this many rows, in float64 beyond
 BLOCK_BYTES = 16 * 2**20  # large enough to amortize a call, small enough for memory to be reused
 _CACHE_BYTES = 2**20
-_WORTH_A_THREAD = 8  # parts of a megabyte, about 3 ms of work: a thread takes 0.1 ms to start
 _ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a tall block
 
 
@@ -120,19 +117,9 @@ class Rows(ABC):
 
 def in_cache(n_rows: int, row_bytes: int, least: int = 64):
     """Yield the slices of rows that NumPy takes at a time: as many as fit the cache."""
-    step = max(least, _CACHE_BYTES // max(1, row_bytes))
+    step = max(least, _CACHE_BYTES // max(1, row_bytes) // 16 * 16)
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
-
-
-def by_threads(function, parts) -> list:
-    """Return what a function of NumPy arrays returns for each part, in order, all cores sharing large work."""
-    parts = list(parts)
-    n_threads = min(joblib.effective_n_jobs(-1), len(parts) // _WORTH_A_THREAD)
-    if n_threads < 2:
-        return [function(part) for part in parts]
-    with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(function, parts))
 
 
 def tall(n_features: int) -> int:

@@ -40,17 +40,15 @@ class Scaling:
 
     def write(self, block, out):
         """Write the standardized columns of a dense block into the first columns of another."""
-        inverse, out = 1.0 / self.scale, out[:, : len(self.scale)]
+        inverse = 1.0 / self.scale
         is_safe = max(np.max(part, initial=0.0) for part in (self.scale, inverse, np.abs(self.shift))) <= _SAFE
-        wide = out if is_safe else np.empty(block.shape)
-        with np.errstate(all="ignore"):  # what overflows is not finite, and that is tested
-            np.subtract(block, self.shift.astype(wide.dtype), out=wide)
-            if np.isfinite(inverse).all():
-                wide *= inverse.astype(wide.dtype)
-            else:
-                wide /= self.scale
-        if not is_safe:
-            out[...] = wide
+        block = block if is_safe else block.astype(np.float64)
+        block = _with_row(np.subtract, block, self.shift)
+        if np.isfinite(inverse).all():
+            block = _with_row(np.multiply, block, inverse, block)
+        else:
+            block /= self.scale
+        out[:, : len(self.scale)] = block
 
     def to_user(self, theta, fit_intercept: bool):
         """Map (..., n_outputs, p [+ 1]) standardized parameters to coefficients (..., n_outputs, p) and intercepts."""
@@ -72,6 +70,15 @@ class Scaling:
             return gradient * self.scale
         coef = gradient[:, :-1] * self.scale + gradient[:, -1:] * self.shift
         return np.column_stack([coef, gradient[:, -1]])
+
+
+def _with_row(operation, block, row, out=None):
+    """Return an operation of each row of a block with another one; short rows are taken many at a time, as one."""
+    (n_rows, n_features), row, many = block.shape, row.astype(block.dtype), 16
+    if n_rows % many or not 0 < n_features < 1000 or not block.flags.c_contiguous:
+        return operation(block, row, out=out)
+    wide = block.reshape(-1, many * n_features)
+    return operation(wide, np.tile(row, many), out=None if out is None else wide).reshape(block.shape)
 
 
 class Moments:
@@ -109,7 +116,7 @@ def block_moments(x, weight):
 
 def _moments(x, weight, total, scaled: bool = False):
     """Return means and deviations; columns whose squares leave the float type's range are scaled first."""
-    centered, limits = x - x[0], np.finfo(x.dtype)
+    centered, limits = _with_row(np.subtract, x, x[0]), np.finfo(x.dtype)
     mean = (weight @ centered).astype(np.float64) / total
     centered *= centered
     squares = (weight @ centered).astype(np.float64) / total

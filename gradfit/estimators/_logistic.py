@@ -206,13 +206,10 @@ class LogisticRegression(ClassifierMixin, PartialFit):
     def _encode_target(self, y, dtype):
         check_classification_targets(y)
         y = column_or_1d(y, warn=True)
-        if self._known_classes is None:
-            self.classes_, index = np.unique(y, return_inverse=True)
-        else:
-            self.classes_ = self._known_classes
-            index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-            if (unknown := y[self.classes_[index] != y]).size:
-                raise ValueError(f"y holds the label {unknown[0]!r}, which is not among classes={self.classes_!r}.")
+        self.classes_ = np.unique(y) if self._known_classes is None else self._known_classes
+        index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        if (unknown := y[self.classes_[index] != y]).size:
+            raise ValueError(f"y holds the label {unknown[0]!r}, which is not among classes={self.classes_!r}.")
         if len(self.classes_) < 2:
             raise ValueError(f"y holds only one class, {self.classes_[0]!r}; a classifier needs at least two.")
         return index.astype(dtype) if len(self.classes_) == 2 else index.astype(np.int32)

@@ -11,13 +11,13 @@ from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
-from scipy import sparse
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._rows import Rows
 from gradfit.data._scaling import Scaling
+from gradfit.data._sparse import ScaledCSR
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._block_sums import BlockSums, RowDerivatives, sparse_sums
 from gradfit.objectives._objective import Evaluation, InGraph, Objective, smallest_subgradient
@@ -158,8 +158,8 @@ class LinearObjective(Objective):
         )
 
     def _sums(self, order, theta, block):
-        if sparse.issparse(block.x):
-            return sparse_sums(self.kind, order, self.fit_intercept, block, theta, self.numbers)
+        if isinstance(block.x, ScaledCSR):
+            return sparse_sums(self.kind, order, block, theta.reshape(self.n_outputs, -1), self.numbers)
         if order not in self._programs:
             self._programs[order] = BlockSums(self.kind, order, self.rows.many).program(*block, theta)
         return self._programs[order](*block, theta, self.numbers).numpy()
