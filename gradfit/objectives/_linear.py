@@ -161,15 +161,18 @@ class LinearObjective(Objective):
         if isinstance(block.x, ScaledCSR):
             return sparse_sums(self.kind, order, block, theta.reshape(self.n_outputs, -1), self.numbers)
         if order not in self._programs:
-            self._programs[order] = BlockSums(self.kind, order, self.rows.many).program(*block, theta)
+            self._programs[order] = self._block_sums(order).program(*block, theta)
         return self._programs[order](*block, theta, self.numbers).numpy()
+
+    def _block_sums(self, order):
+        return BlockSums(self.kind, order, self.rows.many and self.dtype_name == "float32")
 
     def in_graph(self):
         """Return the objective for compiled loops, or None where its rows do not lie on the device."""
         block = self.rows.resident()
         if block is None:
             return None
-        sums = BlockSums(self.kind, "gradient", self.rows.many)
+        sums = self._block_sums("gradient")
         few = not self.rows.many and not self.kind.branches
         return InGraph(sums, block, self.numbers, self.rows.total_weight, self.rows.n_rows, few)
 
@@ -187,13 +190,22 @@ class LinearObjective(Objective):
         rows = ArrayRows(np.zeros((len(y), 0), self.rows.dtype), y, weight)
         return LinearObjective(self.loss, rows, ElasticNet(0.0, 0.0), True, self.n_outputs)
 
+    def line(self):
+        """Return the parameters of a least-squares fit to the rows, about."""
+        blocks = list(self.rows.standardized_blocks())
+        x, y, weight = (np.concatenate([block[i] for block in blocks]) for i in range(3))
+        weighted = x.T * weight
+        return np.linalg.lstsq(weighted @ x, weighted @ y, rcond=float(np.finfo(x.dtype).eps))[0].astype(np.float64)
+
     def slope_scale(self, baseline) -> float:
         """Return the root weighted mean square of dl/dz at the intercept-only fit, over a sample of the targets."""
         y, weight = self.rows.target_sample()
         raw = np.broadcast_to(np.asarray(baseline, weight.dtype), (len(y), self.n_outputs))
         rows = (y, np.ones_like(weight), raw)
         slopes = RowDerivatives(self.kind, "gradient").program(*rows)(*rows, self.numbers).numpy()[:, 1:]
-        scale = float(np.sqrt(np.average(slopes.astype(np.float64) ** 2, axis=0, weights=weight).max()))
+        slopes = slopes.astype(np.float64)
+        largest = float(np.abs(slopes).max(initial=0.0)) or 1.0
+        scale = largest * float(np.sqrt(np.average((slopes / largest) ** 2, axis=0, weights=weight).max()))
         return scale if np.isfinite(scale) and scale > 0 else 1.0
 
     def is_rounding(self, theta, gradient, curvature, error, scale):

@@ -16,7 +16,7 @@ from gradfit.solvers._loop import minimize
 from gradfit.solvers._newton import Newton
 from gradfit.solvers._result import SolveResult
 from gradfit.solvers._solver import Start
-from gradfit.solvers._strategy import Stage, get_solver, stages
+from gradfit.solvers._strategy import Stage, better_start, get_solver, stages
 from gradfit.solvers._vertex import on_vertex
 
 
@@ -129,6 +129,8 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
     random_state, baseline = check_random_state(options.random_state), _baseline(objective)
     theta = _start(objective, options, k, baseline if options.standardize or solver.rescales else None)
     objective, monitor = EarlyStopping.split(solver, objective, random_state)
+    if options.start is None and solver.rescales:
+        theta = better_start(objective, theta, random_state)
     if monitor is not None:
         monitor(theta)
     plan = stages(solver, objective, options.tol, random_state, is_cold=options.start is None)
@@ -142,16 +144,19 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
 def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> SolveResult:
     """Run stages one after the other; `max_iter` bounds the iterations of all of them together."""
     before: tuple = (None, None)
-    done, used = None, 0
+    done, used, final = None, 0, plan[-1].objective
+    final_scale = final.slope_scale(baseline)
     for stage in plan:
         budget = stage.solver.default_max_iter if options.max_iter is None else options.max_iter - used
         if budget <= 0 and stage is not plan[-1]:
             continue
         curvature = _curvature(stage, theta, before)
+        same = stage.objective is final or stage.objective.loss is final.loss
         optimizer_state = None if options.optimizer_states is None else options.optimizer_states[k]
         result = minimize(
             stage.solver, stage.objective, Start(theta, curvature, seed, optimizer_state), max_iter=max(budget, 0),
-            tol=stage.tol, scale=stage.objective.slope_scale(baseline), is_last=stage.is_final, record=options.record,
+            tol=stage.tol, scale=final_scale if same else stage.objective.slope_scale(baseline),
+            is_last=stage.is_final, record=options.record,
             report=None if options.progress is None else options.progress(stage), monitor=monitor,
         )  # fmt: skip
         if budget <= 0 and done is not None:  # only evaluated

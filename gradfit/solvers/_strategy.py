@@ -102,6 +102,18 @@ def stages(solver: Solver, objective, tol: float, random_state, is_cold: bool = 
     return _one_loss(solver, objective, tol, random_state, objective.loss.easier(spread) if is_cold else [])
 
 
+def better_start(objective, theta, random_state):
+    """Return a start from which a user's loss is smaller: the given one, or a line through some rows."""
+    loss, rows = objective.loss, objective.rows
+    is_known = loss.per_class or not loss.is_foreign or objective.baseline() is not None
+    if is_known or rows.comes_in_batches or rows.n_features > _MAX_CURVATURE:
+        return theta
+    some = _curvature_rows(objective, 1.0, random_state)
+    starts = theta, some.line()
+    values = [some.evaluate(start, "hessian").value for start in starts]
+    return starts[int(np.argmin(np.where(np.isfinite(values), values, np.inf)))]
+
+
 def _one_loss(solver, objective, tol, random_state, easier):
     """Return the stages for one smooth loss, easier ones first: L-BFGS starts from a sample, and from its curvature."""
     rows, rough, per_class = objective.rows, max(tol, _ROUGH_TOL), objective.loss.per_class
