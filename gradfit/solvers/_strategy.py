@@ -24,7 +24,6 @@ _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
 _MAX_SUMMED = 5_000  # dense features up to which sums of products beat passes over the rows
 _MAX_PAIRS = 700  # parameters up to which Newton over all pairs of classes pays
 _ROUGH_TOL = 1e-2  # of stages that only lead up to the last
-_SAMPLE_TOL = 0.2  # of a sample's gradient, in units of its standard error, which is what all rows will move it by
 
 
 class Stage(NamedTuple):
@@ -124,7 +123,7 @@ def _one_loss(solver, objective, tol, random_state, easier):
         plan = [(objective.with_loss(**numbers), rough) for numbers in easier] + [(objective, tol)]
         return [Stage(solver, part, limit, part if by_blocks else None) for part, limit in plan]
     sample = objective.subsample(_sample_size(rows), random_state) if sampled else objective
-    sample_tol = max(tol, _SAMPLE_TOL / np.sqrt(sample.rows.n_rows))
+    sample_tol = max(tol, 1.0 / np.sqrt(sample.rows.n_rows))  # the standard error: all rows will move it by as much
     if not (by_blocks and per_class):
         first = Newton() if by_blocks else solver
         few = _curvature_rows(sample, 1.0, random_state)

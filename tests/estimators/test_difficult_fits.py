@@ -17,6 +17,7 @@ from references.linear_optima import (
     target,
 )
 from sklearn.base import clone
+from sklearn.datasets import load_diabetes
 from sklearn.linear_model import PoissonRegressor
 
 from gradfit import LinearRegression, LogisticRegression
@@ -135,3 +136,16 @@ def test_losses_that_are_not_convex(loss, seed, solver):
     model, texts = fit_and_listen(LinearRegression(loss, solver=solver), X, y)
     assert (model.converged_, texts) == (True, [])
     np.testing.assert_allclose(model.coef_, [1.0, -2.0, 3.0], atol=0.5)  # and not the start
+
+
+def test_users_loss_whose_curvature_is_negative_nearly_everywhere():
+    # most residuals of raw diabetes lie where log(1 + r^2) bends down: Newton's steps from the mean alone led nowhere
+    def cauchy(y, raw):
+        return tf.math.log1p(tf.square(y - raw))
+
+    X, y = load_diabetes(return_X_y=True)
+    model, texts = fit_and_listen(LinearRegression(cauchy), X, y)
+    assert model.converged_
+    assert not texts
+    line = LinearRegression().fit(X, y)
+    assert model.loss_curve_[-1] < np.log1p((y - line.predict(X)) ** 2).mean() - 0.1
