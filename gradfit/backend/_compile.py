@@ -43,9 +43,18 @@ class Program:
             return self._concrete(*tf.nest.map_structure(tf.convert_to_tensor, inputs))
         flat = tf.nest.flatten(inputs)
         outputs = tf.raw_ops.StatefulPartitionedCall(
-            args=flat + self._captured, Tout=self._types, f=self._concrete, executor_type=self._executor
-        )
+            args=flat + self._captured, Tout=self._types, f=self._concrete, executor_type=self._executor,
+            config_proto=_as_written(),
+        )  # fmt: skip
         return tf.nest.pack_sequence_as(self._concrete.structured_outputs, outputs)
+
+
+@lru_cache(maxsize=1)
+def _as_written() -> bytes:
+    """Return the configuration that leaves graphs as they are: rewriting them takes longer than it saves."""
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config.SerializeToString()
 
 
 # Equal functions share a program; those that users wrote are compared by what was traced: `models._user_function`.
