@@ -105,7 +105,9 @@ class ArrayRows(Rows):
         resident = self.resident()
         if resident is not None:
             return iter([resident])
-        return self._sparse_blocks() if sparse.issparse(self.X) else super().standardized_blocks()
+        if sparse.issparse(self.X) and not self.scaling.shift.any():
+            return self._sparse_blocks()
+        return super().standardized_blocks()
 
     def _sparse_blocks(self):
         if not self._device_x:

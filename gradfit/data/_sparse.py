@@ -38,7 +38,7 @@ class ScaledCSR:
         """Return the products with each row of theta, (n, outputs)."""
         p = self.X.shape[1]
         raw = self.X @ (theta[:, :p] / self.scale).astype(self.type).T
-        return (raw + theta[:, p:].T).astype(self.X.dtype)  # of ones, if there is such a column
+        return (raw + theta[:, p] if self.ones else raw).astype(self.X.dtype, copy=False)
 
     def sums(self, v):
         """Return the products of the columns with those of v, (outputs, columns)."""
@@ -48,12 +48,12 @@ class ScaledCSR:
         """Return the products of the squared columns with those of v, (outputs, columns)."""
         return self._bordered((self._scaled(2).T @ v.astype(np.float64)).T, v)
 
-    def gram(self, v):
-        """Return ``X' diag(v) X``."""
+    def grams(self, v):
+        """Return ``X' diag(u) X`` for each column u of v."""
         X = self._scaled()
         if self.ones:
             X = sparse.hstack([X, np.ones((X.shape[0], 1))], format="csr")
-        return (X.T @ X.multiply(v[:, None])).toarray()
+        return [(X.T @ X.multiply(column[:, None])).toarray() for column in v.T]
 
     def _scaled(self, power: int = 1):
         X = self.X

@@ -110,7 +110,7 @@ def sparse_sums(kind, order, block, theta, numbers):
     if order == "diagonal":
         sums.append(block.x.squared_sums(second))
     elif order != "gradient":
-        grams = [block.x.gram(column) for column in second.T]
+        grams = block.x.grams(second)
         pairs = [grams[k : k + n_outputs] for k in range(0, len(grams), n_outputs)]
         sums.append(np.block(pairs) if order == "hessian" else np.array(grams))
     return np.concatenate([np.ravel(part) for part in sums])

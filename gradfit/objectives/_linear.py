@@ -160,9 +160,10 @@ class LinearObjective(Objective):
     def _sums(self, order, theta, block):
         if isinstance(block.x, ScaledCSR):
             return sparse_sums(self.kind, order, block, theta.reshape(self.n_outputs, -1), self.numbers)
-        if order not in self._programs:
-            self._programs[order] = self._block_sums(order).program(*block, theta)
-        return self._programs[order](*block, theta, self.numbers).numpy()
+        key = order, self.rows.many
+        if key not in self._programs:
+            self._programs[key] = self._block_sums(order).program(*block, theta)
+        return self._programs[key](*block, theta, self.numbers).numpy()
 
     def _block_sums(self, order):
         return BlockSums(self.kind, order, self.rows.many and self.dtype_name == "float32")
@@ -188,7 +189,11 @@ class LinearObjective(Objective):
         """Return the objective of nothing but an intercept, over a sample of the targets."""
         y, weight = self.rows.target_sample()
         rows = ArrayRows(np.zeros((len(y), 0), self.rows.dtype), y, weight)
-        return LinearObjective(self.loss, rows, ElasticNet(0.0, 0.0), True, self.n_outputs)
+        rows.scaling = replace(rows.scaling, ones=True)
+        return self._with(
+            rows=rows, penalty=ElasticNet(0.0, 0.0), fit_intercept=True, size=self.n_outputs,
+            is_endless=False, comes_in_batches=False,
+        )  # fmt: skip
 
     def line(self):
         """Return the parameters of a least-squares fit to the rows, about."""

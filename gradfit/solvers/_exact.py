@@ -162,7 +162,7 @@ def solve_triangle(objective, triangle: Triangle, refined: bool = False) -> Solv
     (curvature, ridge), total = _quadratic(objective), triangle.total_weight
     ridge = ridge * total
     found = triangle.solve(objective.fit_intercept, ridge)
-    if refined and found.factor is not None:
+    if refined and found.rank and found.factor is not None:
         parts = zip(*(block[:3] for block in objective.rows.dense_blocks()), strict=True)
         x, y, weight = (np.concatenate(part).astype(np.float64) for part in parts)
         found = refine(x, y.reshape(len(x), -1), weight, ridge, objective.fit_intercept, found)

@@ -70,12 +70,15 @@ class LBFGS(Solver):
         return LBFGSState(theta, new.value, new.gradient, factors, scales)
 
     def step(self, objective, state):
-        """Move along the quasi-Newton direction; a search that fails along a stale model gets one with a fresh one."""
+        """Move along the quasi-Newton direction; a search that fails is repeated with a fresh model."""
         found = _line_search(objective, state)
         if found is None and state.moves:
+            state = state._replace(moves=None, changes=None)
+            found = _line_search(objective, state)
+        if found is None and not _is_at_floor(objective, state):
             order = "diagonal" if state.factors is None else "blocks"
             factors, scales = _factored(objective, objective.evaluate(state.theta, order).curvature)
-            state = state._replace(factors=factors, scales=scales, moves=None, changes=None)
+            state = state._replace(factors=factors, scales=scales)
             found = _line_search(objective, state)
         if found is None:
             return state
@@ -86,6 +89,12 @@ class LBFGS(Solver):
             moves = [*(moves or []), move][-self.memory :]
             changes = [*(changes or []), change][-self.memory :]
         return state._replace(theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes)
+
+
+def _is_at_floor(objective, state) -> bool:
+    """Return whether rounding leaves about such a gradient, so that curvature of this place would be no help."""
+    error = objective.stationarity(state.theta, state.gradient)
+    return objective.is_rounding(state.theta, state.gradient, None, error, 1.0)
 
 
 def _factored(objective, curvature):

@@ -130,6 +130,8 @@ class _Loop:
         """Return theta, value and gradient at the end, evaluated there."""
         state, theta = self.state, self._end(start)
         is_known = state is not None and theta is state.theta and not self.solver.in_batches(self.objective)
+        if self.objective.is_endless and (state is None or state.value is None):  # interrupted before its first step
+            return theta, np.nan, np.full(len(theta), np.nan)
         if is_known or self.objective.is_endless:
             return theta, state.value, state.gradient
         new = self.objective.evaluate(theta)

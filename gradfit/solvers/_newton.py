@@ -101,6 +101,9 @@ class Newton(Solver):
         finite = new.is_finite and np.isfinite(new.curvature).all()
         fall = predicted_fall(objective, state, trial - state.theta)
         if not (finite and (sharpens or lowers(objective, state, trial, new, fall))):
+            if state.steady:  # the kept Hessian no longer serves
+                fresh = objective.evaluate(state.theta, "hessian").curvature
+                return state._replace(hessian=fresh, length=1.0, refused=True, steady=False)
             return _refused(objective, state, move, new if finite else None)
         matters = np.abs(move).max() > _SHORT * np.abs(trial).max() and predicted > objective.noise(state.value)
         unfinished = "sharpening" if not is_last else "moving" if matters else None
@@ -124,7 +127,7 @@ def _refused(objective, state, move=None, new=None):
         least = max(np.abs(state.gradient).max() / size, 1e-4 * np.abs(np.diagonal(state.hessian)).max())
         length, damping = 1.0, max(8 * damping, least)
     unfinished = state.unfinished if state.unfinished == "sharpening" else None
-    return state._replace(length=length, damping=damping, unfinished=unfinished, refused=True, steady=False)
+    return state._replace(length=length, damping=damping, unfinished=unfinished, refused=True)
 
 
 def _shorter(objective, state, move, new):

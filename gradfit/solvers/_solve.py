@@ -156,7 +156,7 @@ def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> Solv
         result = minimize(
             stage.solver, stage.objective, Start(theta, curvature, seed, optimizer_state), max_iter=max(budget, 0),
             tol=stage.tol, scale=final_scale if same else stage.objective.slope_scale(baseline),
-            is_last=stage.is_final, record=options.record,
+            is_last=stage is plan[-1], record=options.record,
             report=None if options.progress is None else options.progress(stage), monitor=monitor,
         )  # fmt: skip
         if budget <= 0 and done is not None:  # only evaluated
@@ -164,9 +164,10 @@ def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> Solv
         theta, used, before = result.theta, used + result.n_iter, (stage.objective, result.hessian)
         if stage.is_final:
             done = result if done is None else result.after(done)
-        if result.status in ("interrupted", "nonfinite"):
+        if result.status == "interrupted":
             break
     done = done or result
+    done.hessian = None
     if options.max_iter:
         done.facts["max_iter"] = options.max_iter
     return done

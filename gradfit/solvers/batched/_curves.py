@@ -43,6 +43,8 @@ class Curves(Batch):
             data = data._replace(numbers=np.where(mask, width, self.data.numbers))
             ends = self.run(data, theta, max_iter=max_iter, tol=tol, report=report)
             theta = ends["theta"]
+            if self.interrupted:
+                break
         ends["start"] = start
         return ends
 
