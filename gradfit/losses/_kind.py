@@ -27,7 +27,7 @@ class LossKind:
     def of(cls, loss, dtype="float64") -> tuple[LossKind, np.ndarray]:
         """Return the kind of a loss for data of a float type, and its numbers."""
         params = loss.get_params(deep=False)
-        names = tuple(sorted(k for k, v in params.items() if isinstance(v, Real) and type(v) is not bool))
+        names = tuple(sorted(k for k, v in params.items() if not isinstance(v, bool) and isinstance(v, Real)))
         kind = cls(type(loss), tuple((k, v) for k, v in sorted(params.items()) if k not in names), names)
         if not loss.is_foreign:
             return kind, kind.numbers_of(loss)
