@@ -32,6 +32,11 @@ class Scaling:
         scale = np.where(np.isfinite(spread) & (spread > noise), spread, 1.0)
         return cls(mean if center else np.zeros_like(mean), scale)
 
+    def working_type(self, dtype):
+        """Return the float type in which columns of a type can be scaled without overflow."""
+        largest = max(np.max(part, initial=0.0) for part in (self.scale, 1.0 / self.scale, np.abs(self.shift)))
+        return np.dtype(dtype if largest <= _SAFE else np.float64)
+
     def apply(self, block):
         """Return a standardized copy of a dense block of rows in its own float type."""
         out = np.ones((len(block), len(self.scale) + self.ones), block.dtype)
@@ -41,8 +46,7 @@ class Scaling:
     def write(self, block, out):
         """Write the standardized columns of a dense block into the first columns of another."""
         inverse = 1.0 / self.scale
-        is_safe = max(np.max(part, initial=0.0) for part in (self.scale, inverse, np.abs(self.shift))) <= _SAFE
-        block = block if is_safe else block.astype(np.float64)
+        block = block.astype(self.working_type(block.dtype), copy=False)
         block = _with_row(np.subtract, block, self.shift)
         if np.isfinite(inverse).all():
             block = _with_row(np.multiply, block, inverse, block)

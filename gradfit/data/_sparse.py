@@ -7,8 +7,6 @@ import copy
 import numpy as np
 from scipy import sparse
 
-_SAFE = 1e30  # float32 products neither overflow nor lose digits with scales within this range
-
 
 class ScaledCSR:
     """CSR rows divided by the scales of their columns, a column of ones beside them where wanted.
@@ -19,8 +17,7 @@ class ScaledCSR:
 
     def __init__(self, X, scaling):
         self.X, self.scale, self.ones = X, scaling.scale, scaling.ones
-        extreme = max(self.scale.max(initial=1.0), (1.0 / self.scale).max(initial=1.0)) > _SAFE
-        self.type = np.dtype(np.float64) if extreme else X.dtype
+        self.type = scaling.working_type(X.dtype)
 
     def parts(self, size: int):
         """Yield slices of that many rows and these rows, which share their entries with all rows."""

@@ -149,3 +149,14 @@ def test_users_loss_whose_curvature_is_negative_nearly_everywhere():
     assert not texts
     line = LinearRegression().fit(X, y)
     assert model.loss_curve_[-1] < np.log1p((y - line.predict(X)) ** 2).mean() - 0.1
+
+
+@pytest.mark.parametrize("unit", [1e150, 1e200, 1e300])
+def test_users_loss_of_huge_targets(unit):
+    def absolute(y, raw):  # in the unit of y
+        return tf.sqrt(tf.square((y - raw) / unit) + 1e-4)
+
+    X = np.random.default_rng(0).standard_normal((50, 2))
+    model, texts = fit_and_listen(LinearRegression(absolute), X, unit * (X[:, 0] > 0))
+    assert model.converged_ or texts
+    assert np.isfinite(model.coef_).all()
