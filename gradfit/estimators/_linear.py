@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils import column_or_1d
 
 from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses._named import get_loss
@@ -97,6 +98,21 @@ class LinearRegressor(RegressorMixin, PartialFit):
     def predict(self, X):
         """Return predictions in units of y, shape (n_samples,) or (n_samples, n_targets)."""
         return self._get_loss().inverse_link(self._raw(X))
+
+    def score(self, X, y, sample_weight=None):
+        """Return the share of the deviance that the model explains (D2), R2 for losses that state none.
+
+        The deviance is compared with that of predicting the mean, as in scikit-learn.
+        """
+        loss, predicted = self._get_loss(), self.predict(X)
+        y = np.asarray(y, np.float64)
+        if loss.quadratic or y.ndim > 1 or loss.deviance(y, predicted) is None:
+            return super().score(X, y, sample_weight)
+        y, predicted = column_or_1d(y), column_or_1d(predicted)
+        loss.check_target(y)
+        mean = np.full_like(y, np.average(y, weights=sample_weight))
+        left, null = (np.average(loss.deviance(y, m), weights=sample_weight) for m in (predicted, mean))
+        return float(1.0 - left / null) if null > 0 else float(left <= 0)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

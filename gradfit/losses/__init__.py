@@ -1,6 +1,7 @@
 """Pointwise losses: one TensorFlow expression each, and the facts that belong to it."""
 
 from gradfit.losses._classification import BinaryLogLoss, MultinomialLogLoss
+from gradfit.losses._glm import Gamma, NegativeBinomial, Poisson, Tweedie
 from gradfit.losses._loss import CustomLoss, Loss
 from gradfit.losses._regression import AbsoluteError, Huber, Quantile, SquaredError
 
@@ -8,9 +9,13 @@ __all__ = [
     "AbsoluteError",
     "BinaryLogLoss",
     "CustomLoss",
+    "Gamma",
     "Huber",
     "Loss",
     "MultinomialLogLoss",
+    "NegativeBinomial",
+    "Poisson",
     "Quantile",
     "SquaredError",
+    "Tweedie",
 ]

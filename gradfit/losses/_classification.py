@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import rel_entr, xlog1py, xlogy
 
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._loss import Loss
 
 
 class BinaryLogLoss(Loss):
-    """``l(y, z) = log(1 + exp(z)) - y z`` for y in {0, 1}: the negative log-likelihood of a logistic model.
+    """``l(y, z) = log(1 + exp(z)) - y z`` for y in [0, 1]: the negative log-likelihood of a logistic model.
+
+    In `LinearRegression`, y may be a share of trials that succeeded, and `sample_weight` the number of trials.
 
     Examples
     --------
@@ -19,8 +22,10 @@ class BinaryLogLoss(Loss):
     [0.0, 0.0]
     """
 
+    known_dispersion = True
+
     def __call__(self, y, raw):
-        return tf.nn.softplus((1.0 - 2.0 * y) * raw)
+        return (1.0 - y) * tf.nn.softplus(raw) + y * tf.nn.softplus(-raw)
 
     def inverse_link(self, raw):
         """Return the probability of class 1."""
@@ -34,11 +39,31 @@ class BinaryLogLoss(Loss):
         return np.log((positive + 1.0) / (float(np.sum(sample_weight)) - positive + 1.0))
 
     def check_target(self, y) -> None:
-        """Raise ValueError unless every target is 0 or 1."""
-        if not np.isin(y, (0, 1)).all():
+        """Raise ValueError unless every target is a share."""
+        wrong = ~((y >= 0) & (y <= 1))
+        if wrong.any():
             raise ValueError(
-                f"BinaryLogLoss: y must hold only 0 and 1, got values such as {y[~np.isin(y, (0, 1))][0]!r}."
+                f"BinaryLogLoss: y must lie in [0, 1], got values such as {y[wrong][0]!r}. Give shares of trials as y, "
+                "and their numbers as sample_weight."
             )
+
+    def deviance(self, y, mean):
+        """Return twice the log-likelihood that is missing to a perfect fit, for every row."""
+        return 2.0 * (rel_entr(y, mean) + rel_entr(1.0 - y, 1.0 - mean))
+
+    def variance(self, mean):
+        """Return ``mean (1 - mean)``."""
+        return mean * (1.0 - mean)
+
+    def distribution(self, mean, dispersion):
+        """Return the distribution of a single trial."""
+        from scipy.stats import bernoulli
+
+        return bernoulli(mean)
+
+    def log_likelihood(self, y, mean, weight, dispersion):
+        """Return the log-likelihood of every row; shares count as so many trials of each result."""
+        return weight * (xlogy(y, mean) + xlog1py(1.0 - y, -mean))
 
 
 class MultinomialLogLoss(Loss):
@@ -52,7 +77,7 @@ class MultinomialLogLoss(Loss):
     [0.0]
     """
 
-    per_class = shift_invariant = True
+    per_class = shift_invariant = known_dispersion = True
 
     def __call__(self, y, raw):
         # TensorFlow's fused cross-entropy takes 1.6 times as long, derivatives included.
@@ -68,3 +93,15 @@ class MultinomialLogLoss(Loss):
         from scipy.special import softmax
 
         return softmax(raw, axis=1)
+
+    def deviance(self, y, mean):
+        """Return minus twice the log-likelihood of every row: that of a perfect fit is zero."""
+        return -2.0 * self.log_likelihood(y, mean, 1.0, 1.0)
+
+    def variance(self, mean):
+        """Return the variances of the classes' shares."""
+        return mean * (1.0 - mean)
+
+    def log_likelihood(self, y, mean, weight, dispersion):
+        """Return the log-likelihood of every row."""
+        return weight * np.log(mean[np.arange(len(y)), y])

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from numbers import Real
 from typing import ClassVar
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 
@@ -32,6 +33,10 @@ class Loss(BaseEstimator, ABC):
     homogeneity : int or None
         The power of the unit of y that the loss is in, if ``l(u y, u z) = u^k l(y, z)`` with the numbers that
         `in_units_of_y` names taken times u: solvers may then choose the unit of y.
+    of_residual : bool
+        The loss depends on ``y - raw`` only, so that an offset may as well be taken off y.
+    known_dispersion : bool
+        Of a likelihood: its dispersion is 1, and not estimated.
     domain : dict
         Open interval of valid values of each constructor argument.
     """
@@ -42,6 +47,7 @@ class Loss(BaseEstimator, ABC):
     shift_invariant = False
     homogeneity: int | None = None
     in_units_of_y: tuple[str, ...] = ()
+    of_residual = known_dispersion = False
     domain: ClassVar[dict[str, tuple[float, float]]] = {}
 
     @property
@@ -56,6 +62,29 @@ class Loss(BaseEstimator, ABC):
     def inverse_link(self, raw):
         """Return the prediction in units of y for the linear predictor, in NumPy."""
         return raw
+
+    def deviance(self, y, mean):
+        """Return the deviance of every row, (n,), in NumPy, or None for a loss that states none: then `score` is R2."""
+        return None
+
+    def variance(self, mean):
+        """Return the variance of y over the dispersion, in NumPy, or None for a loss that is no likelihood."""
+        return None
+
+    def distribution(self, mean, dispersion):
+        """Return SciPy's distribution of y with these means and dispersions, or None."""
+        return None
+
+    def log_likelihood(self, y, mean, weight, dispersion):
+        """Return the log-likelihood of every row, (n,), in NumPy; the weight of a row divides its dispersion.
+
+        NaN for a loss without a distribution. Weights of one whose dispersion is known multiply.
+        """
+        share = 1.0 if self.known_dispersion else dispersion / weight
+        law = self.distribution(mean, share)
+        if law is None:
+            return np.full(np.shape(y), np.nan)
+        return weight * law.logpmf(y) if self.known_dispersion else law.logpdf(y)
 
     def baseline(self, y, sample_weight, n_outputs: int = 1):
         """Return the constant linear predictor that minimizes the loss, in NumPy, or None to have it searched for."""

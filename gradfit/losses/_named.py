@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from sklearn.base import clone
 
+from gradfit.losses._classification import BinaryLogLoss
+from gradfit.losses._glm import Gamma, NegativeBinomial, Poisson, Tweedie
 from gradfit.losses._loss import CustomLoss, Loss
 from gradfit.losses._regression import AbsoluteError, Huber, Quantile, SquaredError
 
-_NAMED = {"squared_error": SquaredError, "absolute_error": AbsoluteError, "huber": Huber, "quantile": Quantile}
+_NAMED = {
+    "squared_error": SquaredError, "absolute_error": AbsoluteError, "huber": Huber, "quantile": Quantile,
+    "poisson": Poisson, "gamma": Gamma, "tweedie": Tweedie, "negative_binomial": NegativeBinomial,
+    "log_loss": BinaryLogLoss,
+}  # fmt: skip
 
 
 def get_loss(loss) -> Loss:

@@ -22,7 +22,7 @@ class SquaredError(Loss):
     [2.0]
     """
 
-    quadratic = True
+    quadratic = of_residual = True
     homogeneity = 2
 
     def __call__(self, y, raw):
@@ -31,6 +31,20 @@ class SquaredError(Loss):
     def baseline(self, y, sample_weight, n_outputs=1):
         """Return the weighted mean."""
         return np.average(y, weights=sample_weight)
+
+    def deviance(self, y, mean):
+        """Return the squared residuals."""
+        return (y - mean) ** 2
+
+    def variance(self, mean):
+        """Return ones: the dispersion is the variance."""
+        return np.ones_like(mean)
+
+    def distribution(self, mean, dispersion):
+        """Return the normal distribution."""
+        from scipy.stats import norm
+
+        return norm(mean, np.sqrt(dispersion))
 
 
 class Huber(Loss):
@@ -50,6 +64,7 @@ class Huber(Loss):
     [2.5, 0.125]
     """
 
+    of_residual = True
     homogeneity = 2
     in_units_of_y = ("epsilon",)
     domain: ClassVar = {"epsilon": (0.0, np.inf)}
@@ -90,7 +105,7 @@ class Quantile(Loss):
     [1.5, 0.5]
     """
 
-    piecewise_linear = True
+    piecewise_linear = of_residual = True
     homogeneity = 1
     in_units_of_y = ("smoothing",)
     domain: ClassVar = {"quantile": (0.0, 1.0), "smoothing": (-1e-300, np.inf)}
@@ -123,7 +138,7 @@ class AbsoluteError(Loss):
     [2.0]
     """
 
-    piecewise_linear = True
+    piecewise_linear = of_residual = True
     homogeneity = 1
     in_units_of_y = ("smoothing",)
     domain: ClassVar = {"smoothing": (-1e-300, np.inf)}
