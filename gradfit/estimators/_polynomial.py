@@ -115,6 +115,6 @@ verbose, record_path
         self._basis_coef, self._basis_intercept = coef, intercept
         super()._set_coefficients(*self._to_reported(coef, intercept))
 
-    def _raw(self, X):
-        raw = self._columns(self._validated(X)) @ self._basis_coef.T + self._basis_intercept
+    def _linear(self, X):
+        raw = self._columns(X) @ self._basis_coef.T + self._basis_intercept
         return raw[:, 0] if self.coef_.ndim == 1 else raw
