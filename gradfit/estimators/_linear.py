@@ -137,10 +137,10 @@ class LinearRegressor(RegressorMixin, PartialFit):
         check_consistent_length(X, y, sample_weight)
         loss.check_target(y)
         offset = np.zeros(1) if offset is None else self._checked_offset(offset, predicted)
-        columns = np.broadcast_arrays(*(part.reshape(len(part), -1) for part in (y, predicted, offset)))
-        return float(
-            np.mean([explained(loss, *part, sample_weight) for part in zip(*(c.T for c in columns), strict=True)])
-        )
+        parts = np.broadcast_arrays(*(part.reshape(len(part), -1) for part in (y, predicted, offset)))
+        y, predicted, offset = (part.T for part in parts)
+        shares = [explained(loss, y[k], predicted[k], offset[k], sample_weight) for k in range(len(y))]
+        return float(np.mean(shares))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
