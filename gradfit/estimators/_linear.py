@@ -146,6 +146,11 @@ class LinearRegressor(RegressorMixin, PartialFit):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
+        try:
+            self._get_loss().check_target(np.array([-1.0]))
+        except ValueError:  # of counts and amounts, or the loss itself is wrong, which `fit` says
+            tags.target_tags.positive_only = True
+            tags.target_tags.multi_output = False  # or scikit-learn's check would pass several negative ones
         return tags
 
 
