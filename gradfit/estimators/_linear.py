@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length
 
 from gradfit.estimators._partial import PartialFit, for_chunks
@@ -44,6 +45,8 @@ class LinearRegressor(RegressorMixin, PartialFit):
             y = np.asarray(y).astype(dtype, copy=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"y: the targets must be numbers, got dtype {np.asarray(y).dtype}.") from error
+        if y.ndim == 2 and y.shape[1] == 1 and self._is_for_positive_targets():
+            y = column_or_1d(y, warn=True)  # as scikit-learn's own models of counts do
         self._target_ndim, self._target_count = y.ndim, 1 if y.ndim == 1 else y.shape[1]
         self._get_loss().check_target(y)
         return y
@@ -142,15 +145,19 @@ class LinearRegressor(RegressorMixin, PartialFit):
         shares = [explained(loss, y[k], predicted[k], offset[k], sample_weight) for k in range(len(y))]
         return float(np.mean(shares))
 
+    def _is_for_positive_targets(self) -> bool:
+        try:
+            self._get_loss().check_target(np.array([-1.0]))
+        except ValueError:  # or the loss itself is wrong, which `fit` says
+            return True
+        return False
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.target_tags.multi_output = True
-        try:
-            self._get_loss().check_target(np.array([-1.0]))
-        except ValueError:  # of counts and amounts, or the loss itself is wrong, which `fit` says
-            tags.target_tags.positive_only = True
-            tags.target_tags.multi_output = False  # or scikit-learn's check would pass several negative ones
+        # scikit-learn's check of several targets has negative ones, whatever the other tag says.
+        tags.target_tags.positive_only = self._is_for_positive_targets()
+        tags.target_tags.multi_output = not tags.target_tags.positive_only
         return tags
 
 
