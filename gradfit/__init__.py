@@ -8,6 +8,7 @@ from gradfit.estimators import (
     LogisticRegression,
     NonlinearRegression,
     PolynomialRegression,
+    regularization_path,
 )
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
 from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
@@ -32,6 +33,7 @@ __all__ = [
     "list_devices",
     "losses",
     "minimize",
+    "regularization_path",
     "solve_system",
     "solvers",
 ]

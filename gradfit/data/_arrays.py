@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import numpy as np
@@ -79,6 +80,12 @@ class ArrayRows(Rows):
     def with_weight(self, weight):
         """Return the same rows with other weights."""
         return ArrayRows(self.X, self.y, weight, self.scaling, self.offset)
+
+    def weighted(self, weight):
+        """Return the same rows, and the same copy of them on the device, with other weights: (n,), or a column each."""
+        out = copy.copy(self)
+        out.weight, out.total_weight, out._resident, out.n_passes = weight, weight.sum(axis=0, dtype=np.float64), None, 0
+        return out
 
     def take(self, index):
         """Return the rows at `index`, dense where that is small."""

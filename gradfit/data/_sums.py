@@ -16,7 +16,7 @@ class Sums(NamedTuple):
 
     ``gram`` (p, p), ``right`` (p, t), ``squares`` (t,), and the means (p + t,), or 0 for a fit without intercept.
     `cost` is by how much taking the means off has magnified the rounding of ``gram``; infinite where a square
-    overflowed or underflowed.
+    overflowed or underflowed. `total_weight` is that of the `n_rows` rows.
     """
 
     gram: np.ndarray
@@ -24,6 +24,33 @@ class Sums(NamedTuple):
     squares: np.ndarray
     mean: np.ndarray
     cost: float
+    total_weight: float
+    n_rows: int
+
+    def merged(self, other: Sums) -> Sums:
+        """Return the sums of the rows of both (Chan, Golub, LeVeque 1983): nothing is taken off, nothing cancels."""
+        p, total = len(self.gram), self.total_weight + other.total_weight
+        share, step = self.total_weight / total, other.mean - self.mean
+        between = share * (1.0 - share) * step
+        gram, right, squares = (
+            share * one + (1.0 - share) * two for one, two in zip(self[:3], other[:3], strict=True)
+        )  # fmt: skip
+        gram, right = gram + np.outer(between[:p], step[:p]), right + np.outer(between[:p], step[p:])
+        squares, mean = squares + between[p:] * step[p:], self.mean + (1.0 - share) * step
+        cost, n_rows = max(self.cost, other.cost), self.n_rows + other.n_rows
+        return Sums(gram, right, squares, mean, cost, total, n_rows)
+
+    def about_zero(self) -> Sums:
+        """Return the sums of products that the means have not been taken off."""
+        p, mean = len(self.gram), self.mean
+        gram, right = self.gram + np.outer(mean[:p], mean[:p]), self.right + np.outer(mean[:p], mean[p:])
+        return self._replace(gram=gram, right=right, squares=self.squares + mean[p:] ** 2, mean=np.zeros_like(mean))
+
+    def mean_squares(self, coef, intercept):
+        """Return the mean squared residuals, (..., t), of coefficients (..., t, p) and intercepts (..., t)."""
+        p = len(self.gram)
+        gap = self.mean[p:] - coef @ self.mean[:p] - intercept
+        return np.maximum(np.sum(coef * (coef @ self.gram - 2.0 * self.right.T), axis=-1) + self.squares, 0.0) + gap**2
 
     def factored(self) -> tuple[Any, float]:
         """Return the factor of ``gram`` and its condition, or the larger `cost`; infinite where there is no factor."""
@@ -39,8 +66,11 @@ class Sums(NamedTuple):
         reciprocal = lapack.dpocon(triangle, lapack.dlange("1", scaled.T))[0]
         return Factor(triangle, unit), max(1.0 / reciprocal, self.cost) if reciprocal > 0.0 else np.inf
 
-    def as_triangle(self, rows, factor: Factor) -> Triangle:
-        """Return the triangle of the rows with these sums, but for products of different targets."""
+    def as_triangle(self, eps: float, factor: Factor) -> Triangle:
+        """Return the triangle of the rows with these sums, but for products of different targets.
+
+        `eps` is the rounding unit of the data.
+        """
         p, t = self.right.shape
         out = np.zeros((1 + p + t, 1 + p + t))
         right = lapack.dtrtrs(factor.triangle, self.right / factor.unit[:, None], trans=1)[0]
@@ -48,8 +78,7 @@ class Sums(NamedTuple):
         out[1 : p + 1, 1 : p + 1] = np.triu(factor.triangle) * factor.unit
         out[1 : p + 1, p + 1 :] = right
         out[p + 1 :, p + 1 :] = np.diag(np.sqrt(np.maximum(self.squares - np.sum(right**2, axis=0), 0.0)))
-        eps = float(np.finfo(rows.dtype).eps)
-        return Triangle(p, np.sqrt(rows.total_weight) * out, self.mean, eps, rows.n_rows)
+        return Triangle(p, np.sqrt(self.total_weight) * out, self.mean, eps, self.n_rows)
 
 
 @np.errstate(all="ignore")  # the cost says it
@@ -83,7 +112,7 @@ def sum_products(rows, dtype, fit_intercept: bool) -> Sums:
     cost = float(np.max(1.0 + mean**2 / np.maximum(np.diagonal(gram), np.finfo(np.float64).tiny), initial=1.0))
     mean = np.append(shift + mean, origin + level)
     is_safe = smallest > tiny / eps and all(np.isfinite(part).all() for part in (gram, right, squares, mean, cost))
-    return Sums(gram, right, squares, mean, cost if is_safe else np.inf)
+    return Sums(gram, right, squares, mean, cost if is_safe else np.inf, rows.total_weight, rows.n_rows)
 
 
 def less(x, shift, factor=None):

@@ -114,6 +114,18 @@ class Triangle:
         """The sum of the weights."""
         return float(np.sum(self.factor[:1, 0] ** 2))
 
+    def mean_squares(self, coef, intercept):
+        """Return the mean squared residuals, (..., t), of coefficients (..., t, p) and intercepts (..., t)."""
+        p, factor = self.n_features, self.factor
+        gap = self.shift[p:] - coef @ self.shift[:p] - intercept
+        residual = factor[:, p + 1 :].T - coef @ factor[:, 1 : p + 1].T + gap[..., None] * factor[:, 0]
+        return np.sum(residual**2, axis=-1) / self.total_weight
+
+    @property
+    def squares(self):
+        """The mean squared deviations of the targets from their means, (t,)."""
+        return np.sum(self.factor[1:, self.n_features + 1 :] ** 2, axis=0) / self.total_weight
+
     def centred(self, fit_intercept: bool):
         """Return few rows (r, p + t) with the sums of products of all rows about their means, and the means, or 0."""
         if fit_intercept:

@@ -51,6 +51,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
     (0.973, [[0.98, 0.02, 0.0]])
     """
 
+    _known_classes = None  # those that `fit` was given
+
     def __init__(
         self,
         C=1.0,

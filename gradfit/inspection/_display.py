@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 
+from gradfit.inspection._names import feature_names
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
@@ -128,7 +130,7 @@ class CoefficientPathDisplay(_Display):
             raise ValueError(f"this {kind} has no path: construct it with record_path=True and fit again.")
         n_rows = len(np.atleast_2d(fitted.coef_))  # one for each class or target
         rows = [f" {row}" for row in getattr(fitted, "classes_", range(n_rows))] if n_rows > 1 else [""]
-        parts = [("coef", _feature_names(fitted), true_coef), ("intercept", ["intercept"], true_intercept)]
+        parts = [("coef", feature_names(fitted), true_coef), ("intercept", ["intercept"], true_intercept)]
         paths, names, truths = [], [], []
         for part, labels, truth in parts if fitted.fit_intercept else parts[:1]:
             path = np.asarray(getattr(fitted, f"{part}_path_"))
@@ -155,12 +157,6 @@ class CoefficientPathDisplay(_Display):
         if few:
             ax.legend(frameon=False)
         return self
-
-
-def _feature_names(fitted: Any) -> list[str]:
-    if hasattr(fitted, "get_feature_names_out"):  # the terms of a polynomial
-        return list(fitted.get_feature_names_out())
-    return list(getattr(fitted, "feature_names_in_", [f"x{i}" for i in range(fitted.n_features_in_)]))
 
 
 @dataclass(eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from gradfit.data._triangle import Triangle
@@ -34,8 +36,17 @@ class QuadraticObjective(Objective):
         self._side = side / self._unit
         self._gram = self._root.T @ self._root
         self.size, self.n_outputs, self.fit_intercept = p, 1, linear.fit_intercept
+        self._set_penalty(linear.penalty)
+
+    def _set_penalty(self, penalty):
         worth = float(np.clip(self._unit, 1e-145, 1e145)) ** 2
-        self.l1, self.l2 = linear.penalty.weights(self._unit / self._scale, False, 1, worth)
+        self.l1, self.l2 = penalty.weights(self._unit / self._scale, False, 1, worth)
+
+    def with_penalty(self, penalty) -> QuadraticObjective:
+        """Return the same objective with another penalty."""
+        out = copy.copy(self)
+        out._set_penalty(penalty)
+        return out
 
     @property
     def is_wide(self) -> bool:

@@ -10,12 +10,12 @@ from gradfit.solvers._refinement import refine
 from gradfit.solvers._result import SolveResult, rank_facts
 from gradfit.solvers._solver import Solver
 
-_TRUSTED = {"float64": 1e4, "float32": 1e2}
+TRUSTED = {"float64": 1e4, "float32": 1e2}
 _CORRECTABLE = {"float64": 1e10, "float32": 1e4}  # condition numbers of sums that corrections make up for
 _MOST_CORRECTIONS = 6
 _FEW = 2e4  # rows x columns x targets up to which every digit costs about 1 ms
 _LOOK_ROWS, _SINGULAR = 1_000, 1e-12
-_MAX_SUMMARY, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
+MAX_SUMMARY, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
 
 
 class Exact(Solver):
@@ -49,7 +49,7 @@ class Exact(Solver):
     def solve(self, objective) -> SolveResult:
         """Return the coefficients of all targets in the user's units, and how it went."""
         rows, failures, result = objective.rows, 0, None
-        if _are_few(rows):
+        if are_few(rows):
             return solve_triangle(objective, Triangle.of(rows), refined=True)
         for dtype in dict.fromkeys((rows.dtype, np.dtype(np.float64))):
             result = result or _solve_by_sums(objective, dtype)
@@ -68,7 +68,7 @@ def mark_deficient(objective, result: SolveResult, triangle: Triangle | None = N
         return result
     if triangle is None:
         rows = objective.rows
-        if rows.comes_in_batches or not 0 < rows.n_features <= _MAX_SUMMARY or _is_regular(rows):
+        if rows.comes_in_batches or not 0 < rows.n_features <= MAX_SUMMARY or _is_regular(rows):
             return result
         triangle = Triangle.of(rows)
     found = triangle.solve(objective.fit_intercept, np.zeros(triangle.n_features))
@@ -91,13 +91,13 @@ def summarize(objective) -> Triangle | None:
     None where there are not many more rows than columns, or where float64 sums would cost digits.
     """
     rows, p = objective.rows, objective.rows.n_features
-    if not 0 < p <= _MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
+    if not 0 < p <= MAX_SUMMARY or rows.is_endless or rows.n_rows < _WORTH_SUMMING * p:
         return None
-    if not _are_few(rows):
+    if not are_few(rows):
         sums = sum_products(rows, rows.dtype, objective.fit_intercept)
         factor, condition = sums.factored()
         if np.isfinite(sums.cost):
-            return sums.as_triangle(rows, factor) if condition <= _TRUSTED[rows.dtype.name] else None
+            return sums.as_triangle(objective.eps, factor) if condition <= TRUSTED[rows.dtype.name] else None
     return Triangle.of(rows)
 
 
@@ -114,7 +114,7 @@ def _solve_by_sums(objective, dtype) -> SolveResult | None:
     value = np.maximum(0.5 * (sums.squares + np.sum(coef * (gradient - sums.right.T), axis=1)), 0.0)
     intercept = sums.mean[p:] - coef @ sums.mean[:p]
     found = LeastSquares(coef, intercept, sums.mean, np.pad(gradient, ((0, 0), (0, 1))), value, p, p, factor)
-    right = found if condition <= _TRUSTED[dtype.name] else _corrected(objective, found, ridge)
+    right = found if condition <= TRUSTED[dtype.name] else _corrected(objective, found, ridge)
     return None if right is None else _result(objective, right, curvature)
 
 
@@ -169,7 +169,7 @@ def solve_triangle(objective, triangle: Triangle, refined: bool = False) -> Solv
     return _result(objective, found, curvature / total if total else 0.0)
 
 
-def _are_few(rows) -> bool:
+def are_few(rows) -> bool:
     return rows.n_rows * (rows.n_features + 1) * (rows.n_targets or 1) <= _FEW
 
 

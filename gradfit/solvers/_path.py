@@ -1,0 +1,86 @@
+"""All penalties of a path: which engine takes which."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradfit.solvers._path_result import PathPart
+from gradfit.solvers._path_sums import left_out_ridges, path_on_sums, summarize_folds
+from gradfit.solvers._solve import Options, solve
+
+
+class Paths(NamedTuple):
+    """Solutions for all rows, then for every fold; the sums that they and their scores were taken from, if any."""
+
+    parts: list
+    total: Any = None
+    tests: list | None = None
+
+
+def intercept_only(objective):
+    """Return slopes (outputs, p) of the mean loss, in the user's units, where only an intercept is fitted.
+
+    And the mean curvature along the coefficients there.
+    """
+    objective = objective.standardized()
+    slopes, curvatures = [], []
+    for k in range(objective.rows.n_targets or 1):
+        target = objective.target(k)
+        theta = np.zeros((target.n_outputs, target.size // target.n_outputs))
+        if target.fit_intercept:
+            theta[:, -1] = target.baseline()[0]
+        for _ in range(20):
+            new = target.evaluate(theta.ravel(), "diagonal")
+            gradient, curvature = (part.reshape(theta.shape) for part in new[1:])
+            step = gradient[:, -1] / curvature[:, -1] if target.fit_intercept else np.zeros(1)
+            if not (np.isfinite(step).all() and np.abs(step).max() > 1e-13 * (1.0 + np.abs(theta).max())):
+                break
+            theta[:, -1] -= step
+        p, scale = target.rows.n_features, target.rows.scaling.scale
+        slopes.append(gradient[:, :p] / scale * target.unit)
+        curvatures.append((curvature[:, :p] / scale**2).mean())
+    return np.concatenate(slopes), float(np.mean(curvatures))
+
+
+def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
+    """Minimize for all rows and every fold, each for its alphas, (1 + folds, a)."""
+    n_outputs = objective.n_outputs * (objective.rows.n_targets or 1)
+    parts = [PathPart(alphas.shape[1], n_outputs, objective.rows.n_features) for _ in alphas]
+    objective = objective._with(penalty=replace(objective.penalty, alpha=0.0))
+    found = Paths(parts)
+    try:
+        if objective.loss.quadratic and options.solver == "auto":
+            sums = summarize_folds(objective.standardized(sampled=True), folds)
+            if sums is not None:
+                found = Paths(parts, sums.total, sums.test)
+                for part, triangle, of_fold in zip(parts, [sums.total, *sums.train], alphas, strict=True):
+                    path_on_sums(objective, triangle, of_fold, part, progress)
+                return found
+        weights = folds.weights(objective.rows.weight)
+        for k, part in enumerate(parts):
+            rows = objective.rows if k == 0 else objective.rows.weighted(weights[:, k - 1])
+            path_by_fits(objective.on(rows), alphas[k], part, options, progress)
+    except KeyboardInterrupt:  # what is finished stays
+        pass
+    return found
+
+
+def path_by_fits(objective, alphas, part: PathPart, options: Options, tick) -> None:
+    """Fill in the coefficients for every alpha by single fits, each from where the last one ended."""
+    options = options._replace(tol=min(options.tol, 1e-9), record=False, progress=None, start=None)
+    for i, alpha in enumerate(alphas):
+        results = solve(objective._with(penalty=replace(objective.penalty, alpha=alpha)), options)
+        if any(result.status == "interrupted" for result in results):
+            raise KeyboardInterrupt
+        coef, intercept = (np.concatenate([getattr(r, name) for r in results]) for name in ("coef", "intercept"))
+        part.set(i, coef, intercept, all(result.converged for result in results))
+        options = options._replace(start=(coef, intercept))
+        tick()
+
+
+def left_out(objective, found: Paths, alphas):
+    """Yield slices of rows and what solutions without a row predict for it, (alphas, rows, outputs)."""
+    yield from left_out_ridges(objective, found.total, alphas)
