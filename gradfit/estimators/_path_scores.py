@@ -13,6 +13,7 @@ from sklearn.utils import _safe_indexing
 from gradfit.data._folds import Folds
 from gradfit.solvers._path import left_out
 from gradfit.solvers._result import SolveResult
+from gradfit.solvers._solve import solve_sums
 
 _CHUNK = 2**22  # linear predictors that are held at a time, 32 MB
 
@@ -141,6 +142,9 @@ def _minus(errors, squares):
 def refitted(model, rows, found, path, device):
     """Return the model published with the solution of the path for its penalty."""
     objective, part, i = model._objective(rows), found.parts[0], path.best_index
+    if found.total is not None:
+        options = model._options(objective, start=(part.coef[i], part.intercept[i]), record=False, progress=None)
+        return model._publish(objective, solve_sums(objective, found.total, options), device)
     results = []
     for k in range(rows.n_targets or 1):
         target = objective.target(k)

@@ -48,6 +48,10 @@ class QuadraticObjective(Objective):
         out._set_penalty(penalty)
         return out
 
+    def model(self, theta):
+        """Return the matrix and the slope at theta of the quadratic, without its penalty."""
+        return self._gram, self._root.T @ (self._root @ theta - self._side)
+
     @property
     def is_wide(self) -> bool:
         """Whether there are fewer rows than parameters."""

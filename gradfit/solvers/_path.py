@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._path_result import PathPart
 from gradfit.solvers._path_sums import left_out_ridges, path_on_sums, summarize_folds
 from gradfit.solvers._solve import Options, solve
@@ -56,8 +57,9 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
             sums = summarize_folds(objective.standardized(sampled=True), folds)
             if sums is not None:
                 found = Paths(parts, sums.total, sums.test)
-                for part, triangle, of_fold in zip(parts, [sums.total, *sums.train], alphas, strict=True):
-                    path_on_sums(objective, triangle, of_fold, part, progress)
+                with on_one_thread():
+                    for part, triangle, of_fold in zip(parts, [sums.total, *sums.train], alphas, strict=True):
+                        path_on_sums(objective, triangle, of_fold, part, progress)
                 return found
         weights = folds.weights(objective.rows.weight)
         for k, part in enumerate(parts):

@@ -12,7 +12,7 @@ from gradfit.objectives._quadratic import QuadraticObjective
 from gradfit.solvers._exact import MAX_SUMMARY, TRUSTED, are_few
 from gradfit.solvers._loop import minimize
 from gradfit.solvers._path_result import PathPart
-from gradfit.solvers._proximal_newton import ProximalNewton
+from gradfit.solvers._proximal_newton import Model, ProximalNewton, minimize_model
 from gradfit.solvers._solver import Start
 
 _ALIKE = 1e4  # largest norm of a column over the smallest up to which one SVD serves all penalties to 1e-10
@@ -54,17 +54,33 @@ def _nets(objective, triangle, alphas, part, tick):
         found = []
         for k, target in enumerate(targets):
             at = target.with_penalty(replace(objective.penalty, alpha=alpha))
-            result = minimize(
-                ProximalNewton(), at, Start(thetas[k]), max_iter=200, tol=1e-9,
-                scale=at.slope_scale(),
-            )  # fmt: skip
-            if result.status == "interrupted":
-                raise KeyboardInterrupt
-            thetas[k] = result.theta
-            found.append((*target.to_user(result.theta), result.converged))
+            thetas[k], converged = _net(at, thetas[k])
+            found.append((*target.to_user(thetas[k]), converged))
         coef, intercept, converged = zip(*found, strict=True)
         part.set(i, np.concatenate(coef), np.concatenate(intercept), all(converged))
         tick()
+
+
+def _net(objective, theta):
+    """Return the minimizer of a quadratic objective with an L1 penalty, and whether it is one.
+
+    The model of Newton's method is the objective itself, so that one is enough; where it is singular, the solver that
+    regularizes its models goes on.
+    """
+    matrix, gradient = objective.model(theta)
+    l2 = np.zeros(len(theta)) if objective.l2 is None else objective.l2
+    scale = np.sqrt(np.diagonal(matrix) + l2)
+    if scale.all() and objective.l1 is not None:
+        matrix = matrix / scale[:, None] / scale
+        matrix.flat[:: len(scale) + 1] = 1.0
+        v, done = minimize_model(Model(matrix, (gradient + l2 * theta) / scale, theta * scale, objective.l1 / scale))
+        if done:
+            return v / scale, True
+    scale = objective.slope_scale()
+    result = minimize(ProximalNewton(), objective, Start(theta), max_iter=200, tol=1e-9, scale=scale)
+    if result.status == "interrupted":
+        raise KeyboardInterrupt
+    return result.theta, result.converged
 
 
 def _ridges(objective, triangle, alphas, part, tick):

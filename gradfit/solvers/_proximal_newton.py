@@ -63,13 +63,18 @@ class ProximalNewton(Newton):
         matrix = hessian / scale[:, None] / scale
         matrix[np.diag_indices_from(matrix)] += jitter(objective) + (diagonal <= 0)
         l1 = np.zeros_like(state.theta) if objective.l1 is None else objective.l1 / scale
-        model = Model(matrix, state.gradient / scale, state.theta * scale, l1)
-        v, done = _polished(model, model.origin)
-        for _ in range(_MAX_ROUNDS):
-            if done:
-                break
-            v, done = _polished(model, _descended(model, v))
+        v, _ = minimize_model(Model(matrix, state.gradient / scale, state.theta * scale, l1))
         return v / scale - state.theta
+
+
+def minimize_model(model: Model):
+    """Return the minimizer, as far as rounding allows, and whether it is one. The matrix has a unit diagonal."""
+    v, done = _polished(model, model.origin)
+    for _ in range(_MAX_ROUNDS):
+        if done:
+            break
+        v, done = _polished(model, _descended(model, v))
+    return v, done
 
 
 def _descended(model, v):
