@@ -27,6 +27,13 @@ class Folds(NamedTuple):
         train, test = self.counts(n_rows)
         return bool(len(test) > 1 and (test.sum(axis=0) == 1).all() and (train + test == 1).all())
 
+    def weights(self, weight):
+        """Return the weights of the rows in every fold, (n, folds): rows that are held out weigh nothing."""
+        out = np.zeros((len(weight), len(self.train)), weight.dtype)
+        for k, train in enumerate(self.train):
+            out[:, k] = np.bincount(train, minlength=len(weight)) * weight
+        return out
+
 
 class FoldSums(NamedTuple):
     """What stands for all rows, for the training rows of every fold, and for its test rows."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._path_result import PathPart
+from gradfit.solvers._path_batch import path_in_batches
 from gradfit.solvers._path_sums import left_out_ridges, path_on_sums, summarize_folds
 from gradfit.solvers._solve import Options, solve
 
@@ -61,6 +62,8 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
                     for part, triangle, of_fold in zip(parts, [sums.total, *sums.train], alphas, strict=True):
                         path_on_sums(objective, triangle, of_fold, part, progress)
                 return found
+        elif _is_smooth(objective) and options.solver == "auto":
+            path_in_batches(objective.standardized().target(0), folds, alphas, parts, progress)
         weights = folds.weights(objective.rows.weight)
         for k, part in enumerate(parts):
             rows = objective.rows if k == 0 else objective.rows.weighted(weights[:, k - 1])
@@ -70,10 +73,19 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
     return found
 
 
+def _is_smooth(objective) -> bool:
+    """Return whether quasi-Newton steps lead to the minimum of one target: no kinks, no bounds."""
+    one, loss = (objective.rows.n_targets or 1) == 1, objective.loss
+    return one and not loss.piecewise_linear and objective.penalty.l1_ratio == 0 and objective.lower is None
+
+
 def path_by_fits(objective, alphas, part: PathPart, options: Options, tick) -> None:
-    """Fill in the coefficients for every alpha by single fits, each from where the last one ended."""
+    """Fill in what has not converged by single fits, each from the solution for the penalty before."""
     options = options._replace(tol=min(options.tol, 1e-9), record=False, progress=None, start=None)
     for i, alpha in enumerate(alphas):
+        if part.converged[i]:
+            options = options._replace(start=(part.coef[i], part.intercept[i]))
+            continue
         results = solve(objective._with(penalty=replace(objective.penalty, alpha=alpha)), options)
         if any(result.status == "interrupted" for result in results):
             raise KeyboardInterrupt

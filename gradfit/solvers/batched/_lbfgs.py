@@ -1,0 +1,111 @@
+"""L-BFGS for many smooth convex objectives over the same rows: one evaluation an iteration for all of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_MEMORY, _MAX_ITER = 8, 500
+_ARMIJO, _CURVED = 1e-4, 1e-10
+_MOST_REFUSED = 12  # steps cut to a quarter each, after which a member stays where it is
+
+
+class Solved(NamedTuple):
+    """Parameters (B, d), gradients (B, d), and the largest gradient components (B,) in units of the scale."""
+
+    theta: np.ndarray
+    gradient: np.ndarray
+    error: np.ndarray
+
+
+def minimize_members(evaluate, theta, inverse, tol: float, refresh=None) -> Solved:
+    """Minimize B functions until the largest component of each gradient is at most `tol`, or no step lowers it.
+
+    Each member has a step length and pairs of its own; members that have finished leave.
+
+    Parameters
+    ----------
+    evaluate : callable
+        ``evaluate(theta, members)`` returns values and gradients of the members at their parameters.
+    theta : ndarray of shape (B, d)
+    inverse : callable
+        ``inverse(vectors, members)`` returns the preconditioner's products, (b, d).
+    tol : float
+    refresh : callable, optional
+        ``refresh(theta, members)`` returns the preconditioner of this place, with which every iteration is Newton's.
+
+    References
+    ----------
+    Nocedal, Wright: Numerical Optimization (2006), section 7.2.
+    """
+    members = np.arange(len(theta))
+    value, gradient = evaluate(theta, members)
+    out = Solved(theta.copy(), gradient.copy(), np.abs(gradient).max(axis=1, initial=0.0))
+    run = _Run(theta, value, gradient, members)
+    for _ in range(_MAX_ITER):
+        run.keep((out.error[run.members] > tol) & np.isfinite(run.value) & (run.refused < _MOST_REFUSED))
+        if not len(run.members):
+            break
+        if refresh is not None and not run.refused.all():
+            inverse, run.pairs = refresh(run.theta, run.members), []
+        accepted = run.step(evaluate, inverse)
+        index = run.members[accepted]
+        out.theta[index], out.gradient[index] = run.theta[accepted], run.gradient[accepted]
+        out.error[index] = np.abs(run.gradient[accepted]).max(axis=1, initial=0.0)
+    return out
+
+
+class _Run:
+    """The members that have not finished: where they are, their moves, and the lengths of their next steps."""
+
+    def __init__(self, theta, value, gradient, members):
+        self.theta, self.value, self.gradient, self.members = theta, value, gradient, members
+        self.length, self.refused = np.ones(len(theta)), np.zeros(len(theta), int)
+        self.direction: Any = np.zeros_like(theta)
+        self.pairs: list = []  # (move, change, 1 / move'change), each (b, ...), the last zero where it does not count
+
+    def keep(self, mask):
+        """Let the others leave."""
+        if not mask.all():
+            names = "theta", "value", "gradient", "members", "length", "refused", "direction"
+            self.__dict__.update({name: getattr(self, name)[mask] for name in names})
+            self.pairs = [tuple(part[mask] for part in pair) for pair in self.pairs]
+
+    def step(self, evaluate, inverse):
+        """Try a step of every member; return which have moved."""
+        fresh = self.refused == 0
+        self.direction = np.where(fresh[:, None], -self._quasi_newton(inverse), self.direction)
+        slope = np.sum(self.direction * self.gradient, axis=1)
+        trial = self.theta + self.length[:, None] * self.direction
+        value, gradient = evaluate(trial, self.members)
+        noise = 16 * np.finfo(float).eps * np.abs(self.value)
+        falls = value <= self.value + _ARMIJO * self.length * slope + noise
+        flat = np.abs(gradient).max(axis=1) < np.abs(self.gradient).max(axis=1)
+        exact = np.abs(slope) * self.length > 1e3 * noise  # else the value cannot tell, and the gradient has to
+        accepted = np.isfinite(value) & np.isfinite(gradient).all(axis=1) & falls & (exact | flat)
+        self._remember(np.where(accepted[:, None], trial - self.theta, 0.0), gradient - self.gradient)
+        self.theta = np.where(accepted[:, None], trial, self.theta)
+        self.value, self.gradient = np.where(accepted, value, self.value), np.where(accepted[:, None], gradient, self.gradient)
+        self.length = np.where(accepted, 1.0, 0.25 * self.length)
+        self.refused = np.where(accepted, 0, self.refused + 1)
+        return accepted
+
+    def _remember(self, move, change):
+        product = np.sum(move * change, axis=1)
+        size = np.linalg.norm(move, axis=1) * np.linalg.norm(change, axis=1)
+        counts = np.isfinite(size) & (product > _CURVED * size)
+        change = np.where(counts[:, None], change, 0.0)
+        weight = np.where(counts, 1.0 / np.where(counts, product, 1.0), 0.0)
+        self.pairs = [*self.pairs, (move, change, weight)][-_MEMORY:]
+
+    def _quasi_newton(self, inverse):
+        """Return the products of the inverse Hessians' models with the gradients: the two-loop recursion."""
+        rest, weights = self.gradient.copy(), []
+        for move, change, weight in reversed(self.pairs):
+            weights.append(weight * np.sum(move * rest, axis=1))
+            rest -= weights[-1][:, None] * change
+        out = inverse(rest, self.members)
+        for (move, change, weight), first in zip(self.pairs, reversed(weights), strict=True):
+            out += (first - weight * np.sum(change * out, axis=1))[:, None] * move
+        return out
