@@ -76,6 +76,8 @@ class Members:
         if isinstance(block.x, ScaledCSR):
             return self._sparse_sums(block, theta, column)
         program, total = self._program(block, order), 0.0
+        if len(block.y) * len(theta) * self.objective.n_outputs <= _AT_ONCE:
+            return program(*block, theta, column, self.objective.numbers).numpy()
         rows = max(SUM_ROWS, _AT_ONCE // (len(theta) * self.objective.n_outputs) // SUM_ROWS * SUM_ROWS)
         for start in range(0, len(block.y), rows):
             at = slice(start, start + rows)

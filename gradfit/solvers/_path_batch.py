@@ -51,15 +51,12 @@ class _Problem:
         l2 = np.array([self._l2(k, i) for k in range(len(theta)) for i in group])
 
         def evaluate(theta, members):
-            value, gradient, _ = self.members.evaluate(theta, folds[members], l2[members])
-            return value, gradient / self.scale
+            order = "hessian" if newton else "gradient"
+            value, gradient, hessian = self.members.evaluate(theta, folds[members], l2[members], order)
+            return value, gradient / self.scale, hessian
 
-        def refresh(theta, members):
-            hessian = self.members.evaluate(theta, folds[members], l2[members], "hessian")[2]
-            return self._by_matrices(hessian[:, None], np.arange(len(members)))
-
-        inverse = None if newton else self._preconditioner(theta[0, 0], l2)
-        found = minimize_members(evaluate, theta.reshape(-1, size), inverse, _TOL, refresh if newton else None)
+        product = self._newton if newton else self._preconditioner(theta[0, 0], l2)
+        found = minimize_members(evaluate, theta.reshape(-1, size), product, _TOL)
         for b, at in enumerate(found.theta):
             converged = found.error[b] <= _TOL or self.objective.is_rounding(
                 at, found.gradient[b] * self.scale, None, found.error[b], self.scale
@@ -76,26 +73,28 @@ class _Problem:
         if self.objective.rows.n_features > _MAX_CURVATURE:
             diagonal = self.objective.evaluate(theta, "diagonal").curvature + l2
             diagonal = np.where(diagonal > 1e-12 * diagonal.max(), diagonal, 1.0) / self.scale
-            return lambda vectors, members: vectors / diagonal[members]
+            return lambda vectors, members, _: vectors / diagonal[members]
         blocks, outputs = self.objective.evaluate(theta, "blocks").curvature, self.objective.n_outputs
-        blocks = blocks.reshape(1, outputs, *blocks.shape[-2:])
+        blocks = blocks.reshape(outputs, *blocks.shape[-2:])
         index = np.arange(blocks.shape[-1])
-        blocks[..., index, index] += l2[0].reshape(outputs, -1)
-        return self._by_matrices(blocks, np.zeros(len(l2), int), by_member=True)
-
-    def _by_matrices(self, blocks, group, by_member=False):
-        """Return the product with the inverses of matrices (g, outputs, m, m); `group` is the one of each member."""
-        diagonal = np.einsum("gkii->gki", blocks)
-        unit = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        matrix = blocks / unit[..., None] / unit[..., None, :]
-        matrix[..., np.arange(unit.shape[-1]), np.arange(unit.shape[-1])] += jitter(self.objective) + (diagonal <= 0)
+        blocks[:, index, index] += l2[0].reshape(outputs, -1)
+        matrix, unit = self._scaled(blocks)
         inverse = np.linalg.inv(matrix) * (self.scale / (unit[..., None] * unit[..., None, :]))
 
-        def product(vectors, members):
-            which = group[members] if by_member else group
-            parts = vectors.reshape(len(vectors), *unit.shape[1:])
-            if len(inverse) == 1:
-                return np.einsum("kij,bkj->bki", inverse[0], parts).reshape(vectors.shape)
-            return (inverse[which] @ parts[..., None]).reshape(vectors.shape)
+        def product(vectors, members, _):
+            return np.einsum("kij,bkj->bki", inverse, vectors.reshape(-1, *unit.shape)).reshape(vectors.shape)
 
         return product
+
+    def _newton(self, vectors, members, hessians):
+        """Return the solutions of Newton's equations, one a member."""
+        matrix, unit = self._scaled(hessians)
+        return self.scale * np.linalg.solve(matrix, (vectors / unit)[..., None])[..., 0] / unit
+
+    def _scaled(self, matrices):
+        """Return matrices (..., m, m) scaled to a unit diagonal, with a little on it, and the scale (..., m)."""
+        diagonal = np.einsum("...ii->...i", matrices)
+        unit = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        matrix, index = matrices / unit[..., None] / unit[..., None, :], np.arange(unit.shape[-1])
+        matrix[..., index, index] += jitter(self.objective) + (diagonal <= 0)
+        return matrix, unit

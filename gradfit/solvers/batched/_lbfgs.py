@@ -19,7 +19,7 @@ class Solved(NamedTuple):
     error: np.ndarray
 
 
-def minimize_members(evaluate, theta, inverse, tol: float, refresh=None) -> Solved:
+def minimize_members(evaluate, theta, product, tol: float) -> Solved:
     """Minimize B functions until the largest component of each gradient is at most `tol`, or no step lowers it.
 
     Each member has a step length and pairs of its own; members that have finished leave.
@@ -27,29 +27,26 @@ def minimize_members(evaluate, theta, inverse, tol: float, refresh=None) -> Solv
     Parameters
     ----------
     evaluate : callable
-        ``evaluate(theta, members)`` returns values and gradients of the members at their parameters.
+        ``evaluate(theta, members)`` returns values, gradients and Hessians (b, d, d), or None for these, of the
+        members at their parameters. With Hessians every step is Newton's.
     theta : ndarray of shape (B, d)
-    inverse : callable
-        ``inverse(vectors, members)`` returns the preconditioner's products, (b, d).
+    product : callable
+        ``product(vectors, members, hessians)`` returns what the inverse Hessians, about, make of vectors (b, d).
     tol : float
-    refresh : callable, optional
-        ``refresh(theta, members)`` returns the preconditioner of this place, with which every iteration is Newton's.
 
     References
     ----------
     Nocedal, Wright: Numerical Optimization (2006), section 7.2.
     """
     members = np.arange(len(theta))
-    value, gradient = evaluate(theta, members)
+    value, gradient, hessian = evaluate(theta, members)
     out = Solved(theta.copy(), gradient.copy(), np.abs(gradient).max(axis=1, initial=0.0))
-    run = _Run(theta, value, gradient, members)
+    run = _Run(theta, value, gradient, hessian, members)
     for _ in range(_MAX_ITER):
         run.keep((out.error[run.members] > tol) & np.isfinite(run.value) & (run.refused < _MOST_REFUSED))
         if not len(run.members):
             break
-        if refresh is not None and not run.refused.all():
-            inverse, run.pairs = refresh(run.theta, run.members), []
-        accepted = run.step(evaluate, inverse)
+        accepted = run.step(evaluate, product)
         index = run.members[accepted]
         out.theta[index], out.gradient[index] = run.theta[accepted], run.gradient[accepted]
         out.error[index] = np.abs(run.gradient[accepted]).max(axis=1, initial=0.0)
@@ -59,8 +56,8 @@ def minimize_members(evaluate, theta, inverse, tol: float, refresh=None) -> Solv
 class _Run:
     """The members that have not finished: where they are, their moves, and the lengths of their next steps."""
 
-    def __init__(self, theta, value, gradient, members):
-        self.theta, self.value, self.gradient, self.members = theta, value, gradient, members
+    def __init__(self, theta, value, gradient, hessian, members):
+        self.theta, self.value, self.gradient, self.hessian, self.members = theta, value, gradient, hessian, members
         self.length, self.refused = np.ones(len(theta)), np.zeros(len(theta), int)
         self.direction: Any = np.zeros_like(theta)
         self.pairs: list = []  # (move, change, 1 / move'change), each (b, ...), the last zero where it does not count
@@ -68,25 +65,30 @@ class _Run:
     def keep(self, mask):
         """Let the others leave."""
         if not mask.all():
-            names = "theta", "value", "gradient", "members", "length", "refused", "direction"
-            self.__dict__.update({name: getattr(self, name)[mask] for name in names})
+            for name, part in self.__dict__.items():
+                if name != "pairs" and part is not None:
+                    setattr(self, name, part[mask])
             self.pairs = [tuple(part[mask] for part in pair) for pair in self.pairs]
 
-    def step(self, evaluate, inverse):
+    def step(self, evaluate, product):
         """Try a step of every member; return which have moved."""
         fresh = self.refused == 0
-        self.direction = np.where(fresh[:, None], -self._quasi_newton(inverse), self.direction)
+        self.direction = np.where(fresh[:, None], -self._quasi_newton(product), self.direction)
         slope = np.sum(self.direction * self.gradient, axis=1)
         trial = self.theta + self.length[:, None] * self.direction
-        value, gradient = evaluate(trial, self.members)
+        value, gradient, hessian = evaluate(trial, self.members)
         noise = 16 * np.finfo(float).eps * np.abs(self.value)
         falls = value <= self.value + _ARMIJO * self.length * slope + noise
         flat = np.abs(gradient).max(axis=1) < np.abs(self.gradient).max(axis=1)
         exact = np.abs(slope) * self.length > 1e3 * noise  # else the value cannot tell, and the gradient has to
         accepted = np.isfinite(value) & np.isfinite(gradient).all(axis=1) & falls & (exact | flat)
-        self._remember(np.where(accepted[:, None], trial - self.theta, 0.0), gradient - self.gradient)
+        if hessian is None:
+            self._remember(np.where(accepted[:, None], trial - self.theta, 0.0), gradient - self.gradient)
+        else:
+            self.hessian = np.where(accepted[:, None, None], hessian, self.hessian)
         self.theta = np.where(accepted[:, None], trial, self.theta)
-        self.value, self.gradient = np.where(accepted, value, self.value), np.where(accepted[:, None], gradient, self.gradient)
+        self.gradient = np.where(accepted[:, None], gradient, self.gradient)
+        self.value = np.where(accepted, value, self.value)
         self.length = np.where(accepted, 1.0, 0.25 * self.length)
         self.refused = np.where(accepted, 0, self.refused + 1)
         return accepted
@@ -99,13 +101,13 @@ class _Run:
         weight = np.where(counts, 1.0 / np.where(counts, product, 1.0), 0.0)
         self.pairs = [*self.pairs, (move, change, weight)][-_MEMORY:]
 
-    def _quasi_newton(self, inverse):
+    def _quasi_newton(self, product):
         """Return the products of the inverse Hessians' models with the gradients: the two-loop recursion."""
         rest, weights = self.gradient.copy(), []
         for move, change, weight in reversed(self.pairs):
             weights.append(weight * np.sum(move * rest, axis=1))
             rest -= weights[-1][:, None] * change
-        out = inverse(rest, self.members)
+        out = product(rest, self.members, self.hessian)
         for (move, change, weight), first in zip(self.pairs, reversed(weights), strict=True):
             out += (first - weight * np.sum(change * out, axis=1))[:, None] * move
         return out
