@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
@@ -86,6 +87,11 @@ class ArrayRows(Rows):
         out = copy.copy(self)
         out.weight, out.total_weight, out._resident, out.n_passes = weight, weight.sum(axis=0, dtype=np.float64), None, 0
         return out
+
+    def columns(self, index):
+        """Return the same rows with only some columns."""
+        scaling = replace(self.scaling, shift=self.scaling.shift[index], scale=self.scaling.scale[index])
+        return ArrayRows(self.X[:, index], self.y, self.weight, scaling, self.offset)
 
     def take(self, index):
         """Return the rows at `index`, dense where that is small."""

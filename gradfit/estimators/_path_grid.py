@@ -40,7 +40,8 @@ class Grid:
             return 1.0 / (np.sort(self.Cs) * self.total)
         slope, curvature = intercept_only(objective)
         if self.l1_ratio > 0:
-            first, last = np.abs(slope).max() / self.l1_ratio, eps
+            above = 1.0 + max(64 * objective.eps, 1e-9)  # so that rounding leaves no coefficient
+            first, last = above * np.abs(slope).max() / self.l1_ratio, eps
         else:
             first, last = _STRONGEST * curvature, eps**2
         if not (np.isfinite(first) and first > 0):  # nothing in X says anything about y

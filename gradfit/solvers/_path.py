@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradfit.solvers._linear_algebra import on_one_thread
+from gradfit.solvers._path_l1 import path_with_l1
 from gradfit.solvers._path_result import PathPart
 from gradfit.solvers._path_batch import path_in_batches
 from gradfit.solvers._path_sums import left_out_ridges, path_on_sums, summarize_folds
@@ -63,7 +64,15 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
                         path_on_sums(objective, triangle, of_fold, part, progress)
                 return found
         elif _is_smooth(objective) and options.solver == "auto":
-            path_in_batches(objective.standardized().target(0), folds, alphas, parts, progress)
+            scaled = objective.standardized().target(0).in_unit_of_target()
+            if objective.penalty.l1_ratio == 0:
+                path_in_batches(scaled, folds, alphas, parts, progress)
+            else:
+                weights = folds.weights(scaled.rows.weight)
+                for k, part in enumerate(parts):
+                    rows = scaled.rows if k == 0 else scaled.rows.weighted(weights[:, k - 1])
+                    if not path_with_l1(scaled.on(rows), alphas[k], part, progress):
+                        break
         weights = folds.weights(objective.rows.weight)
         for k, part in enumerate(parts):
             rows = objective.rows if k == 0 else objective.rows.weighted(weights[:, k - 1])
@@ -75,8 +84,8 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
 
 def _is_smooth(objective) -> bool:
     """Return whether quasi-Newton steps lead to the minimum of one target: no kinks, no bounds."""
-    one, loss = (objective.rows.n_targets or 1) == 1, objective.loss
-    return one and not loss.piecewise_linear and objective.penalty.l1_ratio == 0 and objective.lower is None
+    one = (objective.rows.n_targets or 1) == 1
+    return one and not objective.loss.piecewise_linear and objective.lower is None
 
 
 def path_by_fits(objective, alphas, part: PathPart, options: Options, tick) -> None:

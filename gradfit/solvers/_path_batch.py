@@ -18,7 +18,6 @@ _MAX_CURVATURE = 2_000  # columns up to which a square matrix preconditions
 
 def path_in_batches(objective, folds, alphas, parts, tick) -> None:
     """Fill in the coefficients of all rows and every fold for their alphas, (1 + folds, a), of one target."""
-    objective = objective.in_unit_of_target()
     weight = objective.rows.weight
     problem = _Problem(objective, np.column_stack([weight, folds.weights(weight)]), alphas)
     n_folds, n_alphas = alphas.shape
