@@ -12,6 +12,7 @@ from gradfit.solvers._path_l1 import path_with_l1
 from gradfit.solvers._path_result import PathPart
 from gradfit.solvers._path_batch import path_in_batches
 from gradfit.solvers._path_sums import left_out_ridges, path_on_sums, summarize_folds
+from gradfit.solvers._path_wide import path_of_wide_nets
 from gradfit.solvers._solve import Options, solve
 
 
@@ -63,15 +64,17 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
                     for part, triangle, of_fold in zip(parts, [sums.total, *sums.train], alphas, strict=True):
                         path_on_sums(objective, triangle, of_fold, part, progress)
                 return found
-        elif _is_smooth(objective) and options.solver == "auto":
-            scaled = objective.standardized().target(0).in_unit_of_target()
+        if _is_smooth(objective) and options.solver == "auto":
+            scaled = objective.standardized().target(0)
+            scaled = scaled if objective.loss.quadratic else scaled.in_unit_of_target()
             if objective.penalty.l1_ratio == 0:
                 path_in_batches(scaled, folds, alphas, parts, progress)
             else:
+                engine = path_of_wide_nets if objective.loss.quadratic and scaled.rows.can_center else path_with_l1
                 weights = folds.weights(scaled.rows.weight)
                 for k, part in enumerate(parts):
                     rows = scaled.rows if k == 0 else scaled.rows.weighted(weights[:, k - 1])
-                    if not path_with_l1(scaled.on(rows), alphas[k], part, progress):
+                    if not engine(scaled.on(rows), alphas[k], part, progress):
                         break
         weights = folds.weights(objective.rows.weight)
         for k, part in enumerate(parts):
