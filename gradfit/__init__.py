@@ -12,6 +12,7 @@ from gradfit.estimators import (
 )
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
 from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
+from gradfit.inspection._path_display import RegularizationPathDisplay
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ __all__ = [
     "LossCurveDisplay",
     "NonlinearRegression",
     "PolynomialRegression",
+    "RegularizationPathDisplay",
     "__version__",
     "check_gradient",
     "derivative",

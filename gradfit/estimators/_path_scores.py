@@ -11,7 +11,8 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
 from gradfit.data._folds import Folds
-from gradfit.solvers._path import left_out
+from gradfit.solvers._exact import MAX_SUMMARY
+from gradfit.solvers._path_left_out import left_out
 from gradfit.solvers._result import SolveResult
 from gradfit.solvers._solve import solve_sums
 
@@ -20,13 +21,16 @@ _CHUNK = 2**22  # linear predictors that are held at a time, 32 MB
 
 def get_folds(model, X, y, cv, groups, rows, kept) -> Folds:
     """Return the folds, as indices into the rows that are kept."""
+    if isinstance(cv, str) and cv == "loo":
+        _check_left_out(model, rows)
     if cv is None or (isinstance(cv, str) and cv == "loo"):
         return Folds([], [])
     if isinstance(cv, str):
         raise ValueError(f"cv={cv!r} is not allowed; give a number of folds, a splitter of scikit-learn, or 'loo'.")
     position = np.full(len(y), -1)
     position[kept] = np.arange(len(kept))
-    splits = [[position[i] for i in split] for split in check_cv(cv, y, classifier=is_classifier(model)).split(X, y, groups)]
+    splitter = check_cv(cv, y, classifier=is_classifier(model))
+    splits = [[position[i] for i in split] for split in splitter.split(X, y, groups)]
     train, test = ([split[part][split[part] >= 0] for split in splits] for part in (0, 1))
     for k in range(len(train)):
         for name, index in (("training", train[k]), ("test", test[k])):
@@ -40,6 +44,18 @@ def get_folds(model, X, y, cv, groups, rows, kept) -> Folds:
                     "folds, or a stratified splitter."
                 )
     return Folds(train, test)
+
+
+def _check_left_out(model, rows) -> None:
+    """Raise ValueError where no formula gives the fits without a row."""
+    loss, n_targets = model._get_loss(), rows.n_targets or 1
+    squares = loss.quadratic and model.l1_ratio == 0
+    if loss.per_class or loss.piecewise_linear or (n_targets > 1 and not squares) or rows.n_features > MAX_SUMMARY:
+        what = f"{n_targets} targets" if n_targets > 1 else f"{rows.n_features} features and loss={loss!r}"
+        raise ValueError(
+            f"cv='loo' leaves rows out by one Newton step, and has none for {what}: it needs a smooth loss of one "
+            f"linear predictor and at most {MAX_SUMMARY} features. Use cv=10."
+        )
 
 
 class Scores:
@@ -81,16 +97,17 @@ class Scores:
         """Return the scores of predictions for rows that were left out, all together, (a, 1)."""
         part, rows, total = found.parts[0], self.rows, self.rows.total_weight
         if not self.by_squares:
-            raw = np.empty((len(alphas), rows.n_rows, part.coef.shape[1]))
-            for at, block in left_out(objective, found, alphas):
-                raw[:, at] = block
+            raw = np.zeros((len(alphas), rows.n_rows, part.coef.shape[1]))
+            for which, at, block in left_out(objective, found, alphas):
+                raw[which, at] = block
             scores = self._of_rows(np.arange(rows.n_rows), [(slice(0, len(alphas)), raw)])
         else:
             y, weight = rows.y.reshape(rows.n_rows, -1).astype(np.float64), rows.weight.astype(np.float64)
             error = np.zeros((len(alphas), y.shape[1]))
-            for at, block in left_out(objective, found, alphas):
-                error += np.einsum("ant,n->at", (y[at] - block) ** 2, weight[at]) / total
+            for which, at, block in left_out(objective, found, alphas):
+                error[which] += np.einsum("ant,n->at", (y[at] - block) ** 2, weight[at]) / total
             scores = self.by_squares(error, weight @ (y - weight @ y / total) ** 2 / total)
+        scores = np.asarray(scores, np.float64)
         scores[~part.is_done] = np.nan
         return scores[:, None]
 
@@ -114,7 +131,8 @@ class Scores:
                 out.append(np.average(label == y, axis=1, weights=weight))
             return np.concatenate(out)
         named = self.scoring is None or isinstance(self.scoring, str)
-        y, X = self.y[self.kept[index]], np.empty((len(index), 0)) if named else _safe_indexing(self.X, self.kept[index])
+        own = self.kept[index]
+        y, X = self.y[own], np.empty((len(index), 0)) if named else _safe_indexing(self.X, own)
         settings = {"sample_weight": weight} if named and self.weighted else {}
         if self.scoring is None and self.rows.has_offset:
             settings["offset"] = self.rows._offset_of(index)

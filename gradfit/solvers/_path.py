@@ -11,7 +11,7 @@ from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._path_l1 import path_with_l1
 from gradfit.solvers._path_result import PathPart
 from gradfit.solvers._path_batch import path_in_batches
-from gradfit.solvers._path_sums import left_out_ridges, path_on_sums, summarize_folds
+from gradfit.solvers._path_sums import path_on_sums, summarize_folds
 from gradfit.solvers._path_wide import path_of_wide_nets
 from gradfit.solvers._solve import Options, solve
 
@@ -44,8 +44,8 @@ def intercept_only(objective):
                 break
             theta[:, -1] -= step
         p, scale = target.rows.n_features, target.rows.scaling.scale
-        slopes.append(gradient[:, :p] / scale * target.unit)
-        curvatures.append((curvature[:, :p] / scale**2).mean())
+        slopes.append(gradient[:, :p] * scale)
+        curvatures.append((curvature[:, :p] * scale**2).mean())
     return np.concatenate(slopes), float(np.mean(curvatures))
 
 
@@ -106,7 +106,3 @@ def path_by_fits(objective, alphas, part: PathPart, options: Options, tick) -> N
         options = options._replace(start=(coef, intercept))
         tick()
 
-
-def left_out(objective, found: Paths, alphas):
-    """Yield slices of rows and what solutions without a row predict for it, (alphas, rows, outputs)."""
-    yield from left_out_ridges(objective, found.total, alphas)
