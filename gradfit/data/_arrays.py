@@ -85,7 +85,12 @@ class ArrayRows(Rows):
     def weighted(self, weight):
         """Return the same rows, and the same copy of them on the device, with other weights: (n,), or a column each."""
         out = copy.copy(self)
-        out.weight, out.total_weight, out._resident, out.n_passes = weight, weight.sum(axis=0, dtype=np.float64), None, 0
+        out.weight, out.total_weight, out._resident, out.n_passes = (
+            weight,
+            weight.sum(axis=0, dtype=np.float64),
+            None,
+            0,
+        )
         return out
 
     def columns(self, index):

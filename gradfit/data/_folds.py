@@ -52,7 +52,8 @@ def sum_folds(rows, folds: Folds, dtype=None) -> FoldSums:
     make = partial(_triangle, rows) if dtype is None else partial(_sums, rows, dtype)
     if folds.part(rows.n_rows):
         tests = [make(index) for index in folds.test]
-        return FoldSums(*_without_each(tests), tests)
+        total, trains = _without_each(tests)
+        return FoldSums(total, trains, tests)
     total = make(np.arange(rows.n_rows))
     return FoldSums(total, [make(index) for index in folds.train], [make(index) for index in folds.test])
 
@@ -73,7 +74,7 @@ def _merged(one, two):
 
 
 def _sums(rows, dtype, index) -> Sums:
-    found = None
+    found: Any = None
     for part in _parts(rows, index):
         found = _merged(found, sum_products(part, dtype, fit_intercept=True))
     return found

@@ -65,8 +65,8 @@ class RegularizationPath:
     best_index_1se: int | None = None
     best_alpha: float | None = None
     best_alpha_1se: float | None = None
-    best_C: float | None = None
-    best_C_1se: float | None = None
+    best_C: float | None = None  # noqa: N815
+    best_C_1se: float | None = None  # noqa: N815
     best_model: Any = None
 
     def _choose(self, scores) -> None:
@@ -171,7 +171,9 @@ def regularization_path(
             "LogisticRegression (of a pipeline, pass the last step and the transformed X)."
         )
     if is_dataset(X):
-        raise ValueError("X is a tf.data.Dataset; regularization_path takes arrays: folds need every row by its number.")
+        raise ValueError(
+            "X is a tf.data.Dataset; regularization_path takes arrays: folds need every row by its number."
+        )
     check_settings("regularization_path", {"n_alphas": n_alphas, "eps": eps}, n_alphas=COUNT, eps=FRACTION)
     grid = Grid(model, alphas, Cs)
     fitted = grid.set(clone(model), 1.0)
@@ -187,7 +189,7 @@ def regularization_path(
         if cv is not None:
             scores = Scores(fitted, X, np.asarray(y), rows, kept, scoring, sample_weight is not None)
             path._choose(scores.left_out(objective, alphas, found) if cv == "loo" else scores.of(folds, found))
-            if path.best_index is not None:
+            if path.best_alpha is not None:
                 path.best_model = refitted(grid.set(copy.copy(fitted), path.best_alpha), rows, found, path, device)
     return path
 
@@ -208,5 +210,5 @@ def _published(fitted, grid, alphas, rows, found) -> RegularizationPath:
     intercepts = whole.intercept.reshape(len(alphas), *np.shape(fitted.intercept_))
     return RegularizationPath(
         alphas, whole.coef.reshape(shape), intercepts, nonzero, converged, feature_names(fitted),
-        grid.to_Cs(alphas, rows.total_weight),
+        grid.inverse(alphas, rows.total_weight),
     )  # fmt: skip

@@ -56,7 +56,7 @@ class Grid:
             out /= np.array(share)[:, None]
         return out
 
-    def to_Cs(self, alphas, total_weight: float):
+    def inverse(self, alphas, total_weight: float):
         """Return the Cs of alphas, or None for a model that has none."""
         with np.errstate(divide="ignore"):
             return 1.0 / (alphas * total_weight) if self.has_C else None

@@ -74,15 +74,6 @@ class RegularizationPathDisplay:
         )
         return display.plot(ax=ax, score_ax=score_ax)
 
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, X: Any, y: Any, *, ax: Axes | None = None, score_ax: Axes | None = None, **settings: Any
-    ) -> Self:
-        """Draw the path of a model over X and y; further settings are those of `gradfit.regularization_path`."""
-        from gradfit import regularization_path
-
-        return cls.from_path(regularization_path(estimator, X, y, **settings), ax=ax, score_ax=score_ax)
-
     def plot(self, *, ax: Axes | None = None, score_ax: Axes | None = None) -> Self:
         """Draw on `ax`, and the score on `score_ax`; on a new figure where `ax` is None."""
         if ax is None:
@@ -90,7 +81,7 @@ class RegularizationPathDisplay:
 
             rows = 1 if self.mean_score is None else 2
             shares = [2, 1][:rows]
-            figure, axes = pyplot.subplots(
+            _, axes = pyplot.subplots(
                 rows, 1, sharex=True, squeeze=False, layout="constrained", figsize=(6.4, 3.4 + 1.8 * (rows - 1) + 0.6),
                 height_ratios=shares,
             )  # fmt: skip

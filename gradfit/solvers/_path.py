@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradfit.solvers._linear_algebra import on_one_thread
+from gradfit.solvers._path_batch import path_in_batches
 from gradfit.solvers._path_l1 import path_with_l1
 from gradfit.solvers._path_result import PathPart
-from gradfit.solvers._path_batch import path_in_batches
 from gradfit.solvers._path_sums import path_on_sums, summarize_folds
 from gradfit.solvers._path_wide import path_of_wide_nets
 from gradfit.solvers._solve import Options, solve
@@ -105,4 +105,3 @@ def path_by_fits(objective, alphas, part: PathPart, options: Options, tick) -> N
         part.set(i, coef, intercept, all(result.converged for result in results))
         options = options._replace(start=(coef, intercept))
         tick()
-

@@ -1,4 +1,4 @@
-"""All penalties with an L1 part over rows: proximal Newton from one to the next, on the columns that strong rules keep."""
+"""All penalties with an L1 part over rows: proximal Newton on the columns that strong rules keep."""
 
 from __future__ import annotations
 
@@ -49,16 +49,15 @@ def path_with_l1(objective, alphas, part: PathPart, tick) -> bool:
                 wanted = _violating(at, before, kept)
                 if not wanted.any():
                     break
-            part.set(i, *at.to_user(theta.ravel()), result.converged)
+            coef, intercept = at.to_user(theta.ravel())
+            part.set(i, coef, intercept, result.converged)
             before, last = _without_ridge(before, result, theta, kept, now), alpha
             tick()
     return True
 
 
 def _minimized(objective, theta, curvature, scale):
-    """Return where proximal Newton ends, and the curvature there without the ridge; curvature from before is a start.
-
-    """
+    """Return where proximal Newton ends, from theta and a curvature if known, and the last one without the ridge."""
     ridge = np.zeros(objective.size) if objective.l2 is None else objective.l2
     known = None if curvature is None else curvature + np.diag(ridge)
     result = minimize(ProximalNewton(), objective, Start(theta.ravel(), known), max_iter=200, tol=_TOL, scale=scale)

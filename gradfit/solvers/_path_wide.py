@@ -1,4 +1,4 @@
-"""Elastic nets with more columns than sums of products pay for: the products of active columns only, kept as they come."""
+"""Elastic nets of very many columns: products of those only that strong rules keep, as they come."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def path_of_wide_nets(objective, alphas, part: PathPart, tick) -> bool:
             wanted[problem.kept] = False
             if not wanted.any():
                 break
-        part.set(i, *problem.to_user(coef), done)
+        user, intercept = problem.to_user(coef)
+        part.set(i, user, intercept, done)
         last = alpha
         tick()
     return True

@@ -10,7 +10,13 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, StratifiedK
 from sklearn.preprocessing import StandardScaler
 
 import gradfit.solvers._path_sums as sums_engine
-from gradfit import LinearRegression, LogisticRegression, PolynomialRegression, regularization_path
+from gradfit import (
+    LinearRegression,
+    LogisticRegression,
+    PolynomialRegression,
+    RegularizationPathDisplay,
+    regularization_path,
+)
 from gradfit.losses import Huber
 
 
@@ -35,7 +41,7 @@ def assert_like_single_fits(path, model, X, y, indices, **fit):
     """Every point equals a single fit with a small tol, to 1e-6."""
     for i in indices:
         name, value = ("alpha", path.alphas[i]) if path.Cs is None else ("C", path.Cs[i])
-        single = type(model)(**model.get_params() | {name: value, "tol": 1e-10}).fit(X, y, **fit)
+        single = type(model)(**model.get_params(deep=False) | {name: value, "tol": 1e-10}).fit(X, y, **fit)
         size = max(np.abs(single.coef_).max(), 1e-6)
         np.testing.assert_allclose(path.coefs[i], single.coef_, atol=1e-6 * size, rtol=0)
         np.testing.assert_allclose(path.intercepts[i], single.intercept_, rtol=1e-6, atol=1e-6)
@@ -195,11 +201,9 @@ def test_logistic_path_scores_are_those_of_scikit_learn(cancer):
     Cs = np.logspace(-3, 1, 5)
     path = regularization_path(LogisticRegression(), X, y, Cs=Cs, cv=5)
     peer = LogisticRegressionCV(
-        Cs=Cs, cv=5, tol=1e-8, max_iter=10**4, scoring="accuracy", l1_ratios=(0,)
+        Cs=Cs, cv=5, tol=1e-8, max_iter=10**4, scoring="accuracy", l1_ratios=(0,), use_legacy_attributes=False
     ).fit(X, y)
-    scores = peer.scores_
-    scores = np.squeeze(next(iter(scores.values())) if isinstance(scores, dict) else scores)
-    np.testing.assert_allclose(path.scores, scores.T, atol=1e-6)
+    np.testing.assert_allclose(path.scores, np.squeeze(peer.scores_).T, atol=1e-6)
     assert path.best_C == pytest.approx(np.ravel(peer.C_)[0])
     assert_like_single_fits(path, LogisticRegression(), X, y, range(5))
     assert path.best_model.predict(X).shape == (569,)
@@ -327,3 +331,18 @@ def test_other_models_and_datasets_are_refused(diabetes):
     dataset = tf.data.Dataset.from_tensor_slices(diabetes).batch(10)
     with pytest.raises(ValueError, match=r"X is a tf.data.Dataset; regularization_path takes arrays"):
         regularization_path(LinearRegression(), dataset, None)
+
+
+def test_the_path_is_drawn(diabetes, cancer):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    path = regularization_path(LinearRegression(l1_ratio=1.0), *diabetes, n_alphas=20, cv=3)
+    display = RegularizationPathDisplay.from_path(path)
+    assert [line.get_label() for line in display.lines_] == [f"x{i}" for i in range(10)]
+    assert display.ax_.xaxis.get_inverted()
+    assert [line.get_xdata()[0] for line in display.ax_.lines[10:]] == [path.best_alpha, path.best_alpha_1se]
+    assert display.score_ax_.get_xlabel().startswith("alpha")
+    path = regularization_path(LogisticRegression(l1_ratio=1.0), *cancer, n_alphas=5)
+    display = RegularizationPathDisplay.from_path(path, ax=pyplot.subplots()[1])
+    assert (display.ax_.get_legend(), display.score_ax_, len(display.lines_)) == (None, None, 30)
+    assert display.ax_.get_xlabel().startswith("C")
+    pyplot.close("all")
