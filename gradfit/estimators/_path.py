@@ -162,7 +162,7 @@ def regularization_path(
     >>> path = regularization_path(LinearRegression(l1_ratio=1.0), X, y, cv=5)
     >>> path.coefs.shape, path.scores.shape, int(path.n_nonzero[0]), int(path.n_nonzero[-1])
     ((100, 10), (100, 5), 0, 10)
-    >>> path.best_model.status_, round(path.mean_score.max(), 2)
+    >>> path.best_model.status_, round(float(path.mean_score.max()), 2)
     ('converged', 0.48)
     """
     if not isinstance(model, LinearModel):

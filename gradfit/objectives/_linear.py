@@ -15,7 +15,7 @@ import numpy as np
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
 from gradfit.data._arrays import ArrayRows
-from gradfit.data._rows import Rows
+from gradfit.data._rows import SUM_ROWS, Rows
 from gradfit.data._scaling import Scaling
 from gradfit.data._sparse import ScaledCSR
 from gradfit.losses._kind import LossKind
@@ -24,6 +24,7 @@ from gradfit.objectives._objective import Evaluation, InGraph, Objective, smalle
 from gradfit.objectives._penalty import ElasticNet
 
 _FLOOR_ULPS = 64
+_MOST_CURVED = 2**22  # entries of rows whose curvature is summed at a time, 32 MB
 _VALUE_FLOOR = 1.5e-9  # a tenth of the root of float64's eps: smaller steps no longer show in the value
 
 
@@ -167,7 +168,15 @@ class LinearObjective(Objective):
         key = order, self.rows.many
         if key not in self._programs:
             self._programs[key] = self._block_sums(order).program(*block, theta)
-        return self._programs[key](*block, theta, self.numbers).numpy()
+        if order == "gradient" or len(block.y) <= (most := max(SUM_ROWS, _MOST_CURVED // block.x.shape[1])):
+            return self._programs[key](*block, theta, self.numbers).numpy()
+        total, most = 0.0, most // SUM_ROWS * SUM_ROWS
+        for start in range(0, len(block.y), most):  # the product of the columns with curvatures is a second copy
+            at = slice(start, start + most)
+            offset = block.offset[at] if len(block.offset) > 1 else block.offset
+            part = block.x[at], block.y[at], block.weight[at], offset
+            total = total + self._programs[key](*part, theta, self.numbers).numpy()
+        return total
 
     def _block_sums(self, order):
         return BlockSums(self.kind, order, self.rows.many and self.dtype_name == "float32")

@@ -12,7 +12,7 @@ from gradfit.data._rows import SUM_ROWS
 from gradfit.data._sparse import ScaledCSR
 from gradfit.objectives._block_sums import BlockSums, RowDerivatives
 
-_AT_ONCE = 2**20  # linear predictors of a slice of rows, of all members; more leave the cache and take memory
+_AT_ONCE = 2**18  # linear predictors of a slice of rows, of all members; more leave the cache and take memory
 
 
 @dataclass(frozen=True)

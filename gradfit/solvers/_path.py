@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradfit.data._rows import in_cache
+from gradfit.objectives._block_sums import RowDerivatives
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._path_batch import path_in_batches
 from gradfit.solvers._path_l1 import path_with_l1
@@ -27,26 +29,31 @@ class Paths(NamedTuple):
 def intercept_only(objective):
     """Return slopes (outputs, p) of the mean loss, in the user's units, where only an intercept is fitted.
 
-    And the mean curvature along the coefficients there.
+    And the mean curvature along the coefficients there, about. No copy of the rows is made.
     """
-    objective = objective.standardized()
-    slopes, curvatures = [], []
-    for k in range(objective.rows.n_targets or 1):
-        target = objective.target(k)
-        theta = np.zeros((target.n_outputs, target.size // target.n_outputs))
-        if target.fit_intercept:
-            theta[:, -1] = target.baseline()[0]
-        for _ in range(20):
-            new = target.evaluate(theta.ravel(), "diagonal")
-            gradient, curvature = (part.reshape(theta.shape) for part in new[1:])
-            step = gradient[:, -1] / curvature[:, -1] if target.fit_intercept else np.zeros(1)
-            if not (np.isfinite(step).all() and np.abs(step).max() > 1e-13 * (1.0 + np.abs(theta).max())):
-                break
-            theta[:, -1] -= step
-        p, scale = target.rows.n_features, target.rows.scaling.scale
-        slopes.append(gradient[:, :p] * scale)
-        curvatures.append((curvature[:, :p] * scale**2).mean())
-    return np.concatenate(slopes), float(np.mean(curvatures))
+    slopes, curvatures = zip(
+        *(_at_intercept(objective.target(k)) for k in range(objective.rows.n_targets or 1)), strict=True
+    )
+    _, deviation = objective.rows.moments(sampled=True)
+    return np.concatenate(slopes), float(np.mean(curvatures) * np.mean(deviation**2))
+
+
+def _at_intercept(objective):
+    rows, outputs = objective.rows, objective.n_outputs
+    level, total = np.array(objective.baseline()[0], np.float64), rows.total_weight
+    for _ in range(20):
+        raw = np.broadcast_to((level + rows.offset).astype(rows.dtype), (rows.n_rows, outputs))
+        parts = rows.y, rows.weight, raw
+        columns = RowDerivatives(objective.kind, "diagonal").program(*parts)(*parts, objective.numbers).numpy()
+        first, second = columns[:, 1 : 1 + outputs], columns[:, 1 + outputs :].sum(axis=0, dtype=np.float64) / total
+        step = first.sum(axis=0, dtype=np.float64) / total / second if objective.fit_intercept else np.zeros(1)
+        if not (np.isfinite(step).all() and np.abs(step).max() > 1e-13 * (1.0 + np.abs(level).max())):
+            break
+        level = level - step
+    slopes = np.zeros((outputs, rows.n_features))
+    for part in in_cache(rows.n_rows, rows.n_features * rows.dtype.itemsize, 1024):
+        slopes += (rows.X[part].T @ first[part]).T
+    return slopes / total, float(second.mean())
 
 
 def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
