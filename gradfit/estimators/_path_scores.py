@@ -166,13 +166,16 @@ def refitted(model, rows, found, path, device):
     results = []
     for k in range(rows.n_targets or 1):
         target = objective.target(k)
+        if found.scaled is not None:  # whose rows are on the device already
+            target = found.scaled._with(penalty=objective.penalty)
         own = slice(k * target.n_outputs, (k + 1) * target.n_outputs)
         theta = target.from_user(part.coef[i][own], part.intercept[i][own])
         new = target.evaluate(theta)
         error = target.stationarity(theta, new.gradient)
         facts = {"error": error, "tol": model.tol, "bound": " (a point of a regularization path)"}
-        result = SolveResult(theta, "converged", new.value, new.gradient, 1, loss_curve=[new.value], facts=facts)
+        result = SolveResult(theta, "converged", new.value, new.gradient, 1, facts=facts)
         result.coef, result.intercept = part.coef[i][own], part.intercept[i][own]
+        result.loss_curve = [float(target.value_to_user(new.value))]
         result.user_gradient = target.gradient_to_user(theta, new.gradient)
         results.append(result)
     return model._publish(objective, results, device)

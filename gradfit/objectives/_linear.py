@@ -24,7 +24,7 @@ from gradfit.objectives._objective import Evaluation, InGraph, Objective, smalle
 from gradfit.objectives._penalty import ElasticNet
 
 _FLOOR_ULPS = 64
-_MOST_CURVED = 2**22  # entries of rows whose curvature is summed at a time, 32 MB
+_MOST_CURVED = 2**20  # entries of rows whose curvature is summed at a time, 8 MB
 _VALUE_FLOOR = 1.5e-9  # a tenth of the root of float64's eps: smaller steps no longer show in the value
 
 

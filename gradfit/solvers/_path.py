@@ -19,11 +19,12 @@ from gradfit.solvers._solve import Options, solve
 
 
 class Paths(NamedTuple):
-    """Solutions for all rows, then for every fold; the sums that they and their scores were taken from, if any."""
+    """Solutions for all rows, then for every fold; the sums or the standardized rows they come from, if any."""
 
     parts: list
     total: Any = None
     tests: list | None = None
+    scaled: Any = None
 
 
 def intercept_only(objective):
@@ -74,6 +75,7 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
         if _is_smooth(objective) and options.solver == "auto":
             scaled = objective.standardized().target(0)
             scaled = scaled if objective.loss.quadratic else scaled.in_unit_of_target()
+            found = Paths(parts, scaled=scaled)
             if objective.penalty.l1_ratio == 0:
                 path_in_batches(scaled, folds, alphas, parts, progress)
             else:
