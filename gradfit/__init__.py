@@ -11,6 +11,7 @@ from gradfit.estimators import (
 )
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
 from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
+from gradfit.inspection._inference import inference
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "derivative",
     "gradient",
     "hessian",
+    "inference",
     "jacobian",
     "list_devices",
     "losses",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from functools import partial
 
@@ -13,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gradfit.backend._devices import on_device
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._datasets import DatasetRows, is_dataset
+from gradfit.inspection._infer_linear import infer
 from gradfit.objectives._linear import LinearObjective
 from gradfit.objectives._penalty import ElasticNet
 from gradfit.solvers import _result
@@ -171,6 +173,36 @@ class LinearModel(BaseEstimator, ABC):
 
     def _path_to_reported(self, coef, intercept):
         return coef, intercept
+
+    def _over(self, X, y, sample_weight, offset=None):
+        """Return the objective of `fit` over rows, standardized about, and the fitted parameters there."""
+        seen, given = copy.copy(self), {} if offset is None else {"offset": offset}
+        seen._prepare = lambda X: None  # type: ignore[method-assign]  # the columns are those of the fit
+        seen._known_classes = getattr(self, "classes_", None)
+        rows = seen._wrap(X, y, sample_weight, reset=False, **given)
+        coef, intercept = self._fitted()
+        if rows.is_endless or rows.n_features != coef.shape[1] or (rows.n_targets or 1) * self._n_outputs() > len(coef):
+            raise ValueError(
+                f"X: {type(self).__name__} was fitted to {self.n_features_in_} features; pass all rows that it was "
+                f"fitted to, got {'a tf.data.Dataset without an end' if rows.is_endless else 'others'}."
+            )
+        objective = seen._objective(rows).standardized(sampled=True)
+        return objective, objective.from_user(coef, intercept)
+
+    def _fitted(self):
+        """Return coefficients (outputs, p) and intercepts (outputs,) of the fit's columns."""
+        coef, intercept = np.atleast_2d(self.coef_).astype(np.float64), np.ravel(self.intercept_).astype(np.float64)
+        return self._from_reported(coef, intercept)
+
+    def _feature_names(self):
+        return list(getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)]))
+
+    def _restrictions(self):
+        """Return which coefficients are held fixed, (outputs, p), and active constraints, (m, outputs * p), or None."""
+        return None, None
+
+    def _infer(self, *rows, **how):
+        return infer(self, *rows, **how)
 
     def _validated(self, X):
         check_is_fitted(self)

@@ -115,6 +115,12 @@ verbose, record_path
         self._basis_coef, self._basis_intercept = coef, intercept
         super()._set_coefficients(*self._to_reported(coef, intercept))
 
+    def _fitted(self):
+        return np.asarray(self._basis_coef, np.float64), np.asarray(self._basis_intercept, np.float64)
+
+    def _feature_names(self):
+        return list(self.get_feature_names_out())
+
     def _raw(self, X):
         raw = self._columns(self._validated(X)) @ self._basis_coef.T + self._basis_intercept
         return raw[:, 0] if self.coef_.ndim == 1 else raw

@@ -1,0 +1,154 @@
+"""From a fitted linear model and its rows to what its coefficients are worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradfit.inspection._covariance import inverse, kink_density, reasons_of
+from gradfit.inspection._left_out import LinearPredictor, rows_of
+from gradfit.inspection._passes import Sums
+from gradfit.inspection._result import About, Inference
+
+
+def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) -> Inference:
+    """Return the inference of a fitted linear model."""
+    rows = rows_of(model, X, y, sample_weight, offset)
+    objective, loss = rows.objective, rows.loss
+    _check(objective, covariance, groups)
+    likelihood = loss.variance(np.full((1, 1), 0.5)) is not None
+    if covariance == "auto":
+        covariance = "model" if likelihood or loss.piecewise_linear else "HC1"
+    if groups is not None:
+        groups = _numbered(groups, sample_weight, objective.rows.n_rows)
+    if loss.piecewise_linear:
+        rows.kink_curvature = _kink_curvature(rows, weights)
+        covariance = "kernel" if covariance == "model" else covariance
+    sums = Sums(rows, covariance, likelihood, weights == "frequency", groups).add_up()
+    return _composed(model, sums, weights)
+
+
+def _check(objective, covariance, groups):
+    """Raise ValueError for what cannot be given."""
+    if objective.penalty.l1 > 0:
+        raise ValueError(
+            f"inference: the fit has an L1 penalty of {objective.penalty.l1:.3g} (l1_ratio > 0), which selects "
+            "coefficients by the same data, so that no standard error is right afterwards. Set l1_ratio=0, or fit the "
+            "selected columns to rows that were not used for the selection."
+        )
+    if covariance in ("HC2", "HC3") and (objective.n_outputs > 1 or objective.loss.piecewise_linear):
+        why = "of several classes" if objective.n_outputs > 1 else "without curvature"
+        raise ValueError(f"covariance={covariance!r}: a loss {why} has no leverages. Use 'HC1' or 'cluster'.")
+    if (covariance == "cluster") != (groups is not None):
+        raise ValueError("groups: covariance='cluster' needs the group of every row, and nothing else takes groups.")
+    if groups is not None and objective.rows.comes_in_batches:
+        raise ValueError("groups: not with a tf.data.Dataset, whose rows have no number. Pass arrays or a memory map.")
+
+
+def _numbered(groups, sample_weight, n_rows):
+    """Return numbers 0, 1, ... of the groups of the rows that count."""
+    groups = np.ravel(groups)
+    if sample_weight is not None and len(groups) == len(sample_weight):
+        groups = groups[np.asarray(sample_weight) > 0]
+    if len(groups) != n_rows:
+        raise ValueError(f"groups: got {len(groups)} entries for {n_rows} rows; give one a row.")
+    groups = np.unique(groups, return_inverse=True)[1]
+    if groups.max(initial=0) < 1:
+        raise ValueError("groups: all rows are in one group; clustered errors need at least two.")
+    return groups
+
+
+def _kink_curvature(rows, weights) -> float:
+    """Return the jump of the slope at the kink times the density of the residuals there."""
+    parts = [(c.y, c.y - c.raw[:, 0], c.weight) for c in rows.chunks()]
+    y, residual, count = (np.concatenate(part) for part in zip(*parts, strict=True))
+    count = count if weights == "frequency" else np.ones_like(count)
+    below, above = rows.objective.kink_slopes
+    spread = float(np.sqrt(np.average((y - np.average(y, weights=count)) ** 2, weights=count)))
+    return (above - below) * kink_density(residual, count, spread, -below / (above - below))
+
+
+def _composed(model, sums, weights) -> Inference:
+    """Return what the sums say."""
+    rows, kind = sums.rows, sums.covariance
+    loss, objective = rows.loss, rows.objective
+    ridge = None if objective.l2 is None else objective.l2 * objective.rows.total_weight
+    reported, held, restrictions = _reported(model, objective)
+    dead = sums.dead()
+    bread = inverse(sums.hessian if ridge is None else sums.hessian + np.diag(ridge), dead, restrictions)
+    k = bread.rank if ridge is None else float(np.sum(bread.matrix * sums.hessian))
+    freedom, n = sums.n - k, sums.n
+    dispersion = 1.0 if loss.known_dispersion else np.nan
+    if sums.likelihood and not loss.known_dispersion:
+        dispersion = sums.pearson / freedom if freedom > 0 else np.nan
+    sums.finish(sums.deviance / n if loss.quadratic else dispersion)
+    if kind in ("HC2", "HC3"):
+        sums.add_leverages(bread.matrix)
+    covariance = bread.matrix if ridge is None else bread.matrix @ sums.hessian @ bread.matrix
+    if kind == "model":
+        covariance = covariance * (dispersion if sums.likelihood else 1.0)
+    else:
+        covariance = _correction(kind, n, k, sums.groups) * (bread.matrix @ sums.meat @ bread.matrix)
+    reasons = reasons_of(bread, reported, dead, held, model.status_)
+    if not reasons and np.isnan(covariance).any():
+        reasons = dict.fromkeys(range(len(reported)), "no rows are left over for an error")
+    coef, names = _coefficients(model, rows.n_outputs)
+    statistics = {
+        "n": n, "df_resid": freedom, "dispersion": dispersion, "deviance": sums.deviance,
+        "null_deviance": sums.null_deviance, "log_likelihood": sums.log_likelihood if sums.likelihood else np.nan,
+        "r2": _r2(sums, objective.fit_intercept),
+    }  # fmt: skip
+    return Inference(
+        names, coef, reported @ covariance @ reported.T, reasons, statistics,
+        kind=kind, weights=weights, uses_t=kind == "kernel" or (kind == "model" and loss.quadratic),
+        is_shrunken=ridge is not None,
+        about=About(f"{type(model).__name__}, {type(loss).__name__}", loss, model.message_, bool(model.converged_)),
+        predictor=LinearPredictor(model, objective.rows.scaling, rows.theta, covariance),
+    )  # fmt: skip
+
+
+def _r2(sums, about_mean) -> float:
+    """Return R2 of squared loss, about the mean or about zero."""
+    total = sums.null_deviance if about_mean else sums.squares
+    return 1.0 - sums.deviance / total if sums.rows.loss.quadratic and total > 0 else np.nan
+
+
+def _correction(kind, n, k, groups) -> float:
+    """Return the factor for finite samples, as statsmodels has it."""
+    if kind not in ("HC1", "cluster"):
+        return 1.0
+    if not n > k:
+        return np.nan
+    count = 0 if groups is None else groups.max() + 1.0
+    return n / (n - k) if groups is None else count / (count - 1.0) * (n - 1.0) / (n - k)
+
+
+def _reported(model, objective) -> tuple[Any, Any, Any]:
+    """Return the map of parameters to reported ones, which of these are held at bounds, and what restricts the rest."""
+    size, outputs, p = objective.size, objective.n_outputs, objective.rows.n_features
+    coef, intercept = objective.to_user(np.eye(size))
+    if outputs == 1:
+        coef, intercept = (part[:, None] for part in model._to_reported(coef[:, 0], intercept[:, 0]))
+    each = [coef, intercept[:, :, None]] if objective.fit_intercept else [coef]
+    maps = np.moveaxis(np.concatenate(each, axis=2), 0, -1)  # (outputs, p [+ 1], parameters)
+    fixed, active = model._restrictions()
+    fixed = np.zeros((outputs, p), bool) if fixed is None else np.reshape(fixed, (outputs, p))
+    rows = maps[:, :p][fixed]
+    if active is not None:
+        rows = np.vstack([rows, np.reshape(active, (-1, outputs * p)) @ maps[:, :p].reshape(-1, size)])
+    held = np.pad(fixed, ((0, 0), (0, maps.shape[1] - p)))
+    if outputs > 1:
+        maps, held = maps[1:] - maps[0], held[1:] & held[0]
+    return maps.reshape(-1, size), held.ravel(), rows
+
+
+def _coefficients(model, outputs):
+    """Return the reported coefficients, (parameters,), and their names; of several classes differences to the first."""
+    coef, intercept = np.atleast_2d(model.coef_), np.ravel(model.intercept_)
+    values = np.column_stack([coef, intercept]) if model.fit_intercept else coef
+    names = model._feature_names() + ["intercept"] * bool(model.fit_intercept)
+    values = values.astype(np.float64)
+    if outputs == 1:
+        return values[0], names
+    return (values[1:] - values[0]).ravel(), [f"{label}: {name}" for label in model.classes_[1:] for name in names]
