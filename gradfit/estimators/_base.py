@@ -195,7 +195,9 @@ class LinearModel(BaseEstimator, ABC):
         return self._from_reported(coef, intercept)
 
     def _feature_names(self):
-        return list(getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)]))
+        return [
+            str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.coef_.shape[-1])])
+        ]
 
     def _restrictions(self):
         """Return which coefficients are held fixed, (outputs, p), and active constraints, (m, outputs * p), or None."""

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.inspection._infer_nonlinear import infer
 from gradfit.inspection._summary import report
 from gradfit.inspection._uncertainty import correlations, uncertainty_of
 from gradfit.losses import SquaredError
@@ -196,6 +197,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return report(self._fit, curve, self.parameter_names_, self.message_)
+
+    def _infer(self, *rows, **how):
+        return infer(self, *rows, **how)
 
     def _by_curve(self, values):
         return values[0] if self.coef_.ndim == 1 else values.T

@@ -10,6 +10,8 @@ from scipy.stats import norm
 
 from gradfit.solvers._linear_algebra import on_one_thread
 
+UNIDENTIFIED, CONSTANT = "depends on other columns: not identified", "constant column: not identified"
+FLAT = "no curvature: the loss has none here"
 _EPS = np.finfo(np.float64).eps
 _RANK_ULPS = 64  # per column: eigenvalues of a unit-diagonal matrix below are rounding
 _SHARE = 1e-6  # of a parameter's squared direction that may lie where the data say nothing
@@ -66,17 +68,14 @@ def reasons_of(inverted: Inverse, report, dead, held, status: str) -> dict[int, 
         return dict.fromkeys(everything, "no finite optimum: classes are separated")
     if not inverted.is_minimum:
         return dict.fromkeys(everything, "no minimum: the loss curves down, or is not finite")
-    if not inverted.rank and not dead.all():
-        return dict.fromkeys(everything, "no curvature: the loss says nothing here")
+    if not inverted.rank:
+        return dict.fromkeys(everything, FLAT)
     out = dict.fromkeys(np.flatnonzero(inverted.share(report, inverted.unknown) > _SHARE).tolist(), UNIDENTIFIED)
     alive = report[:, ~dead].any(axis=1)
     fixed = alive & (inverted.share(report, inverted.free) <= len(report) * _EPS)
     out |= dict.fromkeys(np.flatnonzero(fixed).tolist(), "fixed by active constraints")
     out |= dict.fromkeys(np.flatnonzero(held).tolist(), "at a bound: taken as fixed")
     return out | dict.fromkeys(np.flatnonzero(~alive).tolist(), CONSTANT)
-
-
-UNIDENTIFIED, CONSTANT = "depends on other columns: not identified", "constant column: not identified"
 
 
 def kink_density(residual, count, spread, probability) -> float:

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from gradfit.inspection._covariance import inverse, kink_density, reasons_of
-from gradfit.inspection._left_out import LinearPredictor, rows_of
+from gradfit.inspection._left_out import rows_of
 from gradfit.inspection._passes import Sums
+from gradfit.inspection._predictor import LinearPredictor
 from gradfit.inspection._result import About, Inference
+
+_ON_PLANE_ULPS = 64
 
 
 def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) -> Inference:
@@ -23,7 +26,7 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) ->
     if groups is not None:
         groups = _numbered(groups, sample_weight, objective.rows.n_rows)
     if loss.piecewise_linear:
-        rows.kink_curvature = _kink_curvature(rows, weights)
+        rows.kinks = _at_kinks(rows, weights)
         covariance = "kernel" if covariance == "model" else covariance
     sums = Sums(rows, covariance, likelihood, weights == "frequency", groups).add_up()
     return _composed(model, sums, weights)
@@ -59,14 +62,29 @@ def _numbered(groups, sample_weight, n_rows):
     return groups
 
 
-def _kink_curvature(rows, weights) -> float:
-    """Return the jump of the slope at the kink times the density of the residuals there."""
-    parts = [(c.y, c.y - c.raw[:, 0], c.weight) for c in rows.chunks()]
-    y, residual, count = (np.concatenate(part) for part in zip(*parts, strict=True))
-    count = count if weights == "frequency" else np.ones_like(count)
+def _at_kinks(rows, weights):
+    """Return the curvature that a piecewise linear loss has on average, and the slope of every row, (n,).
+
+    Some rows lie on the fitted plane; which of the two slopes they count for is told by their multipliers, with which
+    all slopes add up to zero.
+    """
     below, above = rows.objective.kink_slopes
+    gradient, columns, on_plane = np.zeros(len(rows.theta)), [], []
+    for chunk in rows.chunks():
+        residual = chunk.y - chunk.raw[:, 0]
+        near = np.abs(residual) <= _ON_PLANE_ULPS * rows.objective.eps * (np.abs(chunk.y) + np.abs(chunk.raw[:, 0]))
+        slope = np.where(near, 0.0, np.where(residual > 0, below, above))
+        gradient += (chunk.weight * slope) @ chunk.dense
+        on_plane.append(chunk.weight[near, None] * chunk.dense[near])
+        columns.append((chunk.y, residual, chunk.weight, slope, near))
+    y, residual, count, slope, near = (np.concatenate(part) for part in zip(*columns, strict=True))
+    x = np.concatenate(on_plane)
+    slope[near] = above
+    if 0 < len(x) <= 4 * len(gradient):
+        slope[near] = np.where(np.linalg.lstsq(x.T, -gradient)[0] < 0, below, above)
+    count = count if weights == "frequency" else np.ones_like(count)
     spread = float(np.sqrt(np.average((y - np.average(y, weights=count)) ** 2, weights=count)))
-    return (above - below) * kink_density(residual, count, spread, -below / (above - below))
+    return (above - below) * kink_density(residual, count, spread, -below / (above - below)), slope
 
 
 def _composed(model, sums, weights) -> Inference:
@@ -94,6 +112,7 @@ def _composed(model, sums, weights) -> Inference:
     if not reasons and np.isnan(covariance).any():
         reasons = dict.fromkeys(range(len(reported)), "no rows are left over for an error")
     coef, names = _coefficients(model, rows.n_outputs)
+    title = f"{type(model).__name__}, {type(loss).__name__}"
     statistics = {
         "n": n, "df_resid": freedom, "dispersion": dispersion, "deviance": sums.deviance,
         "null_deviance": sums.null_deviance, "log_likelihood": sums.log_likelihood if sums.likelihood else np.nan,
@@ -103,7 +122,7 @@ def _composed(model, sums, weights) -> Inference:
         names, coef, reported @ covariance @ reported.T, reasons, statistics,
         kind=kind, weights=weights, uses_t=kind == "kernel" or (kind == "model" and loss.quadratic),
         is_shrunken=ridge is not None,
-        about=About(f"{type(model).__name__}, {type(loss).__name__}", loss, model.message_, bool(model.converged_)),
+        about=About(title, loss, model.message_, bool(model.converged_), sums.is_weighted),
         predictor=LinearPredictor(model, objective.rows.scaling, rows.theta, covariance),
     )  # fmt: skip
 

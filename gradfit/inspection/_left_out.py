@@ -1,16 +1,17 @@
-"""What single rows do to a fitted linear model, and what it predicts for new ones."""
+"""What single rows do to a fitted linear model: leverages, distances, losses of fits without them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from gradfit.inspection._covariance import inverse
 from gradfit.inspection._passes import Sums
 from gradfit.inspection._row_sums import RowModel
+
+_MOST_WORK = 2e9  # multiplications for second Newton steps: a few seconds
+_AT_ONCE = 64  # rows whose fits are refined in one pass
 
 
 class Influence(NamedTuple):
@@ -31,6 +32,15 @@ class Influence(NamedTuple):
     studentized_residuals: np.ndarray
 
 
+class _Row(NamedTuple):
+    """One row whose fit without it is refined."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    offset: np.ndarray
+
+
 def rows_of(model, X, y, sample_weight, offset) -> RowModel:
     """Return the rows of a fitted model with one target."""
     objective, theta = model._over(X, y, sample_weight, offset)
@@ -40,43 +50,8 @@ def rows_of(model, X, y, sample_weight, offset) -> RowModel:
     return RowModel(objective.target(0), theta)
 
 
-@dataclass
-class LinearPredictor:
-    """A fitted linear model in standardized coordinates, with the covariance there; it holds no rows."""
-
-    model: Any
-    scaling: Any
-    theta: np.ndarray
-    covariance: np.ndarray
-
-    def linear(self, X, offset):
-        """Return the linear predictor of new rows and its standard error, (n,)."""
-        if len(self.theta) != len(self.scaling.scale) + self.scaling.ones:
-            raise ValueError("predict: intervals are not given for several classes; use the model's predict_proba.")
-        x = self.model._columns(self.model._validated(X))
-        x = self.scaling.apply((x.toarray() if sparse.issparse(x) else x).astype(np.float64))
-        variance = np.einsum("np,np->n", x @ self.covariance, x)
-        return x @ self.theta + (0.0 if offset is None else np.ravel(offset)), np.sqrt(np.maximum(variance, 0.0))
-
-    def influence(self, rows, dispersion, frequency) -> Influence:
-        """Return leverages, Cook's distances and studentized residuals."""
-        seen = _LeftOut(self.model, rows, "influence")
-        if seen.rows.loss.variance(np.full(1, 0.5)) is None:
-            raise ValueError(
-                f"influence: {seen.rows.loss!r} states no variance, which Pearson residuals need; use loo, which takes "
-                "any smooth loss."
-            )
-        columns = [seen.influence(chunk, dispersion, frequency) for chunk in seen.rows.chunks()]
-        return Influence(*(seen.by_row(part) for part in zip(*columns, strict=True)))
-
-    def loo(self, rows) -> np.ndarray:
-        """Return approximate losses of the rows under fits without them."""
-        seen = _LeftOut(self.model, rows, "loo")
-        return seen.by_row([seen.loss_without(chunk) for chunk in seen.rows.chunks()])
-
-
-class _LeftOut:
-    """The inverse Hessian of a fit, and what follows from it for every row."""
+class LeftOut:
+    """The Hessian of a fit over its rows, and what follows from it for every row."""
 
     def __init__(self, model, given, what):
         self.rows, self.weight = rows_of(model, *given), given[2]
@@ -87,38 +62,96 @@ class _LeftOut:
         sums = Sums(rows, "HC2", False, False).add_up()
         total = objective.rows.total_weight
         self.ridge = np.zeros(len(rows.theta)) if objective.l2 is None else objective.l2 * total
-        inverted = inverse(sums.hessian + np.diag(self.ridge), sums.dead(), np.zeros((0, len(rows.theta))))
+        self.hessian, self.dead = sums.hessian, sums.dead()
+        inverted = self._inverse(self.hessian + np.diag(self.ridge))
         self.matrix, self.n_parameters = inverted.matrix, inverted.rank
         # A row takes its share of the penalty along where the objective is a mean, and none where it is a sum.
         once, twice = (model._get_penalty(weight).l2 * weight for weight in (total, 2.0 * total))
         self.share = (twice - once) / once / total if once > 0 else 0.0
 
-    def influence(self, chunk, dispersion, frequency):
-        """Return the columns of `Influence` for some rows, and which rows they are."""
-        _, _, curvature = self.rows.derivatives(chunk.y, chunk.weight, chunk.raw)
-        leverage = curvature[:, 0, 0] * chunk.quadratic_form(self.matrix)
-        scale = dispersion * self.rows.loss.variance(chunk.mean) * (1.0 - leverage)
-        weight = 1.0 if frequency else chunk.weight
-        residual = np.sqrt(weight / scale) * (chunk.y - chunk.mean)
-        distance = residual**2 * leverage / (1.0 - leverage) / self.n_parameters
-        return tuple((chunk.kept, part) for part in (leverage, distance, residual))
+    def _inverse(self, matrix):
+        return inverse(matrix, self.dead, np.zeros((0, len(matrix))))
 
-    def loss_without(self, chunk):
-        """Return the losses at the linear predictors that one Newton step without each row leads to."""
-        _, slope, curvature = (
-            part.reshape(len(chunk.y), -1)[:, 0] for part in self.rows.derivatives(*chunk[1:3], chunk.raw)
-        )
-        share, pull = self.share * chunk.weight, self.ridge * self.rows.theta
-        form = chunk.quadratic_form(self.matrix + 0.0)
-        shrunk = self.matrix @ (self.ridge[:, None] * self.matrix)
-        form = form + share * chunk.quadratic_form(shrunk)
-        x = chunk.dense
-        drift = share * (x @ (self.matrix @ pull) + share * (x @ (shrunk @ pull)))
-        step = (form * slope + drift) / (1.0 - form * curvature)
-        loss, *_ = self.rows.derivatives(chunk.y, np.ones_like(chunk.weight), chunk.raw + step[:, None])
-        return chunk.kept, loss
+    def influence(self, dispersion, frequency) -> Influence:
+        """Return leverages, Cook's distances and studentized residuals."""
+        loss = self.rows.loss
+        if loss.variance(np.full(1, 0.5)) is None:
+            raise ValueError(
+                f"influence: {loss!r} states no variance, which Pearson residuals need. Use loo, for any smooth loss."
+            )
+        columns = []
+        for chunk in self.rows.chunks():
+            _, _, curvature = self.rows.derivatives(chunk.y, chunk.weight, chunk.raw)
+            leverage = curvature[:, 0, 0] * chunk.quadratic_form(self.matrix)
+            scale = dispersion * loss.variance(chunk.mean) * (1.0 - leverage)
+            residual = np.sqrt((1.0 if frequency else chunk.weight) / scale) * (chunk.y - chunk.mean)
+            distance = residual**2 * leverage / (1.0 - leverage) / self.n_parameters
+            columns.append([(chunk.kept, part) for part in (leverage, distance, residual)])
+        return Influence(*(self._by_row(part) for part in zip(*columns, strict=True)))
 
-    def by_row(self, parts):
+    def losses(self) -> np.ndarray:
+        """Return the losses of the rows under fits without them."""
+        pairs = [self._after_one_step(chunk) for chunk in self.rows.chunks()]
+        kept = [chunk.kept for chunk in self.rows.chunks(of_targets=True)]
+        before, after = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        if not self.rows.loss.quadratic:
+            self._refine(before, after)
+        ends = np.cumsum([part.sum() for part in kept])
+        return self._by_row(zip(kept, np.split(after, ends[:-1]), strict=True))
+
+    def _after_one_step(self, chunk):
+        """Return losses now, and where one Newton step without each row leads to (Sherman-Morrison)."""
+        rows, ones = self.rows, np.ones_like(chunk.weight)
+        loss, slope, curvature = rows.derivatives(chunk.y, chunk.weight, chunk.raw)
+        share, pull = self.share * chunk.weight, self.matrix @ (self.ridge * rows.theta)
+        shrunk = self.matrix * self.ridge  # the inverse without a share s of the ridge: (I + s shrunk) matrix
+        form = chunk.quadratic_form(self.matrix) + share * chunk.quadratic_form(shrunk @ self.matrix)
+        drift = share * (chunk.dense @ pull + share * (chunk.dense @ (shrunk @ pull)))
+        step = (form * slope[:, 0] + drift) / (1.0 - form * curvature[:, 0, 0])
+        return loss / chunk.weight, rows.derivatives(chunk.y, ones, chunk.raw + step[:, None])[0]
+
+    def _refine(self, before, after):
+        """Take a second step for the rows whose losses change most, as many as a few seconds allow."""
+        d = len(self.rows.theta)
+        count = int(_MOST_WORK / (len(before) * d**2 + 25 * d**3))
+        order = np.argsort(-np.abs(after - before), kind="stable")[:count]
+        chosen = np.sort(order[np.isfinite(after[order])])
+        start, picked = 0, []
+        for chunk in self.rows.chunks():
+            index = chosen[(chosen >= start) & (chosen < start + len(chunk.y))] - start
+            offset, x = np.broadcast_to(chunk.offset, chunk.raw.shape), chunk.dense
+            picked += [_Row(x[i], *(part[i : i + 1] for part in (chunk.y, chunk.weight, offset))) for i in index]
+            start += len(chunk.y)
+        for first in range(0, len(chosen), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            after[chosen[part]] = self._refitted(picked[part])
+
+    def _refitted(self, picked):
+        """Return the losses of some rows after two Newton steps of the fits without them."""
+        d = len(self.rows.theta)
+        start, gradient = self.rows.theta, -self.ridge * self.rows.theta  # of the losses, as the fit is at its minimum
+        thetas = [self._stepped(row, start, gradient, self.hessian) for row in picked]
+        gradients, hessians = np.zeros((len(picked), d)), np.zeros((len(picked), d, d))
+        m = len(picked)
+        for chunk in self.rows.chunks():
+            raw = (chunk.dense @ np.transpose(thetas) + chunk.offset).reshape(-1, 1)
+            _, slope, curvature = self.rows.derivatives(np.repeat(chunk.y, m), np.repeat(chunk.weight, m), raw)
+            gradients += slope.reshape(-1, m).T @ chunk.dense
+            hessians += [chunk.gram(u) for u in curvature.reshape(-1, m).T]
+        thetas = [self._stepped(*each) for each in zip(picked, thetas, gradients, hessians, strict=True)]
+        return [self._derivatives(row, theta, np.ones(1))[0] for row, theta in zip(picked, thetas, strict=True)]
+
+    def _stepped(self, row, theta, gradient, hessian):
+        """Return parameters after a Newton step without a row, given the sums over all rows there."""
+        _, slope, curvature = self._derivatives(row, theta, row.weight)
+        ridge = (1.0 - self.share * row.weight) * self.ridge
+        hessian = hessian - curvature * np.outer(row.x, row.x) + np.diag(ridge)
+        return theta - self._inverse(hessian).matrix @ (gradient - slope * row.x + ridge * theta)
+
+    def _derivatives(self, row, theta, weight):
+        return [part.item() for part in self.rows.derivatives(row.y, weight, row.x @ theta + row.offset)]
+
+    def _by_row(self, parts):
         """Return one number a row that was passed, from (which rows count, their numbers) of every chunk."""
         out = []
         for kept, values in parts:
@@ -128,6 +161,6 @@ class _LeftOut:
         column = np.concatenate(out)
         if self.weight is None or len(column) == len(self.weight):
             return column
-        every = np.full(len(self.weight), np.nan)
+        every = np.full(len(self.weight), np.nan)  # rows of weight zero were dropped before
         every[np.asarray(self.weight) > 0] = column
         return every

@@ -29,9 +29,9 @@ class Sums:
 
     def __post_init__(self):
         size, k = len(self.rows.theta), self.rows.n_outputs
-        self.hessian, self.meat, self.scores = np.zeros((size, size)), np.zeros((size, size)), 0.0
+        self.hessian, self.meat, self.scores = np.zeros((size, size)), np.zeros((size, size)), np.zeros((1, size))
         self.level, self.target = np.zeros(k), np.zeros(k)
-        self.n_rows, self.weight, self.has_offset = 0, 0.0, False
+        self.n_rows, self.weight, self.has_offset, self.is_weighted = 0, 0.0, False, False
         self.pearson = self.squares = self.deviance = self.log_likelihood = self.null_deviance = 0.0
         self.robust = self.covariance != "model"
 
@@ -48,7 +48,7 @@ class Sums:
             self.hessian += chunk.grams(curvature)
             self.level += np.abs(np.einsum("nkk->nk", curvature)).sum(axis=0)
             if self.groups is not None:
-                self.scores = self.scores + self._by_group(chunk.scores(slope))
+                self.scores = self.scores + self._by_group(chunk, slope)
             elif self.robust and self.covariance not in ("HC2", "HC3"):
                 self.meat += chunk.grams(self._squares(slope, chunk.weight))
             self._add_statistics(chunk)
@@ -56,9 +56,10 @@ class Sums:
             self.meat = self.scores.T @ self.scores
         return self
 
-    def _by_group(self, scores):
-        part, index = self.groups[self.n_rows : self.n_rows + len(scores)], np.arange(len(scores))
-        return sparse.csr_array((np.ones(len(part)), (part, index)), (self.groups.max() + 1, len(part))) @ scores
+    def _by_group(self, chunk, slope):
+        part, index = self.groups[chunk.start : chunk.start + len(slope)], np.arange(len(slope))
+        ones = np.ones(len(slope))
+        return sparse.csr_array((ones, (part, index)), (self.groups.max() + 1, len(slope))) @ chunk.scores(slope)
 
     def _squares(self, slope, weight):
         """Return products of the slopes of each row, (n, K, K); a frequency counts rows, it does not scale them."""
@@ -70,6 +71,7 @@ class Sums:
         loss, y, mean, weight = self.rows.loss, chunk.y, chunk.mean, chunk.weight
         self.n_rows += len(weight)
         self.weight += float(weight.sum())
+        self.is_weighted |= not np.all(weight == 1.0)
         self.has_offset |= bool(chunk.offset.any())
         self.target += np.bincount(y, weight, self.rows.n_outputs) if loss.per_class else weight @ y
         deviance = loss.deviance(y, mean)

@@ -245,12 +245,13 @@ class Inference:
 
 @dataclass
 class About:
-    """What the summary says of the model: its title, its loss, how the fit ended."""
+    """What the summary says of the model: its title, its loss, how the fit ended, whether rows have weights."""
 
     title: str
     loss: Any
     message: str
     converged: bool
+    is_weighted: bool
 
 
 def _without(covariance, reasons):

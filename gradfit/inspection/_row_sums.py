@@ -5,6 +5,7 @@ No row is kept, so that memory does not grow with the rows.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,14 +15,16 @@ from scipy import sparse
 from gradfit.data._sparse import ScaledCSR
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._block_sums import RowDerivatives
+from gradfit.solvers._linear_algebra import on_one_thread
 
 _CHUNK_BYTES = 2**21  # of standardized rows: half, and four times as much, took 10 to 30 % longer
+_WIDE = 100  # parameters from which on products gain more by threads than these lose to TensorFlow's
 
 
 class Chunk(NamedTuple):
     """Some rows that count: x (n, columns), standardized, dense or `ScaledCSR`; the rest as float64.
 
-    `kept` says which of the rows read count, where not all do.
+    `kept` says which of the rows read count, `start` how many did before.
     """
 
     x: Any
@@ -31,6 +34,7 @@ class Chunk(NamedTuple):
     raw: Any
     mean: Any
     kept: np.ndarray
+    start: int = 0
 
     @property
     def dense(self) -> np.ndarray:
@@ -70,12 +74,12 @@ class _Sparse(ScaledCSR):
 class RowModel:
     """A fitted linear model over rows.
 
-    `kink_curvature` stands for the curvature that a piecewise linear loss has on average.
+    `kinks` stands for the derivatives of a piecewise linear loss: its curvature on average, and the slope of every row.
     """
 
     objective: Any
     theta: np.ndarray
-    kink_curvature: float | None = None
+    kinks: tuple | None = None
 
     def __post_init__(self):
         loss = self.objective.loss
@@ -84,27 +88,32 @@ class RowModel:
         self.n_outputs = self.objective.n_outputs
 
     def chunks(self, of_targets: bool = False):
-        """Yield the rows that count; `of_targets` leaves out what needs X."""
-        rows, theta = self.objective.rows, self.theta.reshape(self.n_outputs, -1)
+        """Yield the rows that count, BLAS on one thread where their products are small; `of_targets` leaves out X."""
+        rows = self.objective.rows
         step = max(256, _CHUNK_BYTES // (8 * (rows.n_features + 1 + self.n_outputs**2)))
-        for block in rows.blocks():
-            for start in range(0, block.x.shape[0], step):
-                part = slice(start, start + step)
-                x, y, weight = block.x[part], block.y[part], np.asarray(block.weight[part], np.float64)
-                offset = np.asarray(block.offset if len(block.offset) == 1 else block.offset[part], np.float64)
-                offset = offset if offset.ndim == 2 else offset[:, None]
-                kept = weight > 0
-                if not kept.all():
-                    x, y, weight, offset = (p[kept] if len(p) == len(kept) else p for p in (x, y, weight, offset))
-                y = y if self.loss.per_class else y.astype(np.float64, copy=False)
-                if of_targets:
-                    yield Chunk(None, y, weight, offset, None, None, kept)
-                    continue
-                x = x.astype(np.float64, copy=False)
-                x = _Sparse(x, rows.scaling) if sparse.issparse(x) else rows.scaling.apply(x)
-                raw = (x.times(theta) if isinstance(x, _Sparse) else x @ theta.T) + offset
-                with np.errstate(all="ignore"):
-                    yield Chunk(x, y, weight, offset, raw, self.mean(raw), kept)
+        count = 0
+        with on_one_thread() if len(self.theta) < _WIDE else nullcontext():
+            for block in rows.blocks():
+                for start in range(0, block.x.shape[0], step):
+                    chunk = self._chunk(block, slice(start, start + step), of_targets)
+                    yield chunk._replace(start=count)
+                    count += len(chunk.y)
+
+    def _chunk(self, block, part, of_targets):
+        scaling, theta = self.objective.rows.scaling, self.theta.reshape(self.n_outputs, -1)
+        y, weight = block.y[part], np.asarray(block.weight[part], np.float64)
+        offset = np.asarray(block.offset if len(block.offset) == 1 else block.offset[part], np.float64)
+        offset, kept, x = offset if offset.ndim == 2 else offset[:, None], weight > 0, block.x[part]
+        if not kept.all():
+            y, weight, x, offset = y[kept], weight[kept], x[kept], offset if len(offset) == 1 else offset[kept]
+        y = y if self.loss.per_class else y.astype(np.float64, copy=False)
+        if of_targets:
+            return Chunk(None, y, weight, offset, None, None, kept)
+        x = x.astype(np.float64, copy=False)
+        x = _Sparse(x, scaling) if sparse.issparse(x) else scaling.apply(x)
+        raw = (x.times(theta) if isinstance(x, _Sparse) else x @ theta.T) + offset
+        with np.errstate(all="ignore"):
+            return Chunk(x, y, weight, offset, raw, self.mean(raw), kept)
 
     def mean(self, raw):
         """Return the predicted y of every row: (n,), or (n, classes)."""
@@ -116,11 +125,12 @@ class RowModel:
         columns = RowDerivatives(self.kind, "hessian").program(*rows)(*rows, self.numbers).numpy()
         k = self.n_outputs
         loss, slope, curvature = columns[:, 0], columns[:, 1 : 1 + k], columns[:, 1 + k :].reshape(-1, k, k)
-        if self.kink_curvature is not None:
-            curvature = (self.kink_curvature * weight)[:, None, None]
         return loss, slope, curvature
 
     def information(self, chunk, expected: bool):
         """Return slopes and curvatures of a chunk; `expected` puts the mean for y, in which l'' is affine."""
+        if self.kinks is not None:
+            slope = self.kinks[1][chunk.start : chunk.start + len(chunk.weight)]
+            return (chunk.weight * slope)[:, None], (chunk.weight * self.kinks[0])[:, None, None]
         y = chunk.mean if expected and not self.loss.per_class else chunk.y
         return self.derivatives(y, chunk.weight, chunk.raw)[1:]

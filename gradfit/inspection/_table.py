@@ -66,6 +66,8 @@ def _number(value, form) -> str:
     if np.isnan(value):
         return "-"
     text = format(value, form)
+    if form == ".4f" and value < 1e-4:
+        return "<.0001"
     return f"{value:.1e}" if form == ".2f" and len(text) > 8 else text
 
 
@@ -75,14 +77,16 @@ def _about(inference) -> list[str]:
     lines = [f"{about.title}: {inference.n:g} rows, {len(inference.coef)} parameters"]
     if not about.converged:
         lines.append(f"The fit did not converge, and errors hold at a minimum only. {about.message}")
-    meaning = {"precision": "precisions", "frequency": "frequencies of rows"}[inference.weights]
     law = f"t with {inference.df_resid:g} degrees of freedom" if inference.uses_t else "normal distribution"
-    lines.append(f"Errors {_KINDS[inference.kind]}, {law}; weights, if any, taken for {meaning}")
+    lines.append(f"Errors {_KINDS[inference.kind]}; {law}")
+    if about.is_weighted:
+        lines.append({"precision": "Weights: precisions", "frequency": "Weights: frequencies"}[inference.weights])
     if inference.is_shrunken:
-        lines.append("Estimates are shrunken by the L2 penalty: errors are about them, and tests are not given")
+        lines.append("Shrunken by the L2 penalty: errors are about the estimates, tests are not given")
     numbers = {
-        "dispersion": inference.dispersion, "log-likelihood": inference.log_likelihood, "AIC": inference.aic,
-        "BIC": inference.bic, "deviance": inference.deviance, "R2": inference.r2, "D2": inference.d2,
+        "log-likelihood": inference.log_likelihood, "AIC": inference.aic, "BIC": inference.bic,
+        "dispersion": inference.dispersion, "deviance": inference.deviance,
+        "R2" if np.isfinite(inference.r2) else "D2": inference.r2 if np.isfinite(inference.r2) else inference.d2,
     }  # fmt: skip
     given = [f"{key} {value:.6g}" for key, value in numbers.items() if np.isfinite(value)]
-    return [*lines, ", ".join(given)] if given else lines
+    return lines + [", ".join(given[k : k + 3]) for k in range(0, len(given), 3)]
