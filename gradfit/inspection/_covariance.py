@@ -41,7 +41,7 @@ class Inverse(NamedTuple):
 def inverse(matrix, dead, restrictions) -> Inverse:
     """Return the inverse of a matrix on the null space of `restrictions` (m, d), leaving out `dead` columns (d,)."""
     size = len(matrix)
-    diagonal = np.diagonal(matrix)
+    diagonal = np.abs(np.diagonal(matrix))
     unit = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     scaled = matrix / unit / unit[:, None]
     nothing = np.zeros((0, size))

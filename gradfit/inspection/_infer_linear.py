@@ -46,7 +46,7 @@ def _check(objective, covariance, groups):
     if (covariance == "cluster") != (groups is not None):
         raise ValueError("groups: covariance='cluster' needs the group of every row, and nothing else takes groups.")
     if groups is not None and objective.rows.comes_in_batches:
-        raise ValueError("groups: not with a tf.data.Dataset, whose rows have no number. Pass arrays or a memory map.")
+        raise ValueError("groups: not with a dataset, whose rows have no number. Pass arrays or a memory map.")
 
 
 def _numbered(groups, sample_weight, n_rows):

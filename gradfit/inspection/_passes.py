@@ -88,7 +88,7 @@ class Sums:
         scaling = self.rows.objective.rows.scaling
         noise = np.append(_NOISE_ULPS * np.finfo(float).eps * np.abs(scaling.shift) / scaling.scale, 0.0)
         noise = noise[: len(self.hessian) // self.rows.n_outputs]
-        return np.diagonal(self.hessian) <= np.outer(self.level, noise**2).ravel()
+        return np.abs(np.diagonal(self.hessian)) <= np.outer(self.level, noise**2).ravel()
 
     def add_leverages(self, inverse):
         """Read the rows again for the slopes squared over powers of one minus the leverage."""

@@ -163,7 +163,7 @@ def test_hc1_to_hc3_of_likelihoods_are_what_their_names_say(data):
 @pytest.mark.parametrize("loss", [Quantile(0.5), Quantile(0.25), "absolute_error"])
 def test_quantiles(data, loss):
     X, eta, *_ = data
-    y = target("normal", eta)
+    X, y = (X - X.mean(axis=0)) / X.std(axis=0), target("normal", eta)  # else statsmodels stops before the minimum
     result = inference(LinearRegression(loss).fit(X, y), X, y)
     peer = fitted(sm.QuantReg(y, constant(X)), q=getattr(loss, "quantile", 0.5), max_iter=5000, p_tol=1e-10)
     np.testing.assert_allclose(result.std_errors, peer.bse, rtol=1e-4)

@@ -1,0 +1,130 @@
+"""What `gradfit.inference` shows and refuses, and what it leaves alone."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+import gradfit
+from gradfit import LinearRegression, LogisticRegression, NonlinearRegression, PolynomialRegression, inference
+from gradfit.inspection import Inference
+from gradfit.losses import Huber, Quantile, Tweedie
+
+N = 150
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.normal([0.0, 3.0, 0.0], size=(N, 3))
+    mean = np.exp(0.3 * X[:, 0] + 0.2 * X[:, 2])
+    return X, np.log(mean) + 0.5 * rng.normal(size=N), rng.poisson(mean).astype(float), rng.uniform(0.5, 2.0, N)
+
+
+def test_tables(data, monkeypatch):
+    import pandas as pd
+
+    X, y, _, weight = data
+    frame = pd.DataFrame(X, columns=["age", "a name that is much too long for a table", "x<y"])
+    result = inference(LinearRegression().fit(frame, y, weight), frame, y, weight)
+    assert isinstance(result, Inference)
+    assert result.names[0] == "age"
+    text, page = result.summary(), result._repr_html_()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "a name that is much\N{HORIZONTAL ELLIPSIS}" in text
+    assert "Weights: precisions" in text
+    assert "x&lt;y" in page
+    assert page.count("<tr>") == 5
+    assert repr(result).startswith("<Inference: LinearRegression, SquaredError, 4 parameters, covariance 'model'")
+    table = result.to_frame()
+    np.testing.assert_allclose(table["std_error"], result.std_errors)
+    assert list(table.index) == result.names
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        result.to_frame()
+
+
+def test_refusals(data):
+    X, y, count, _ = data
+    model = LinearRegression().fit(X, y)
+    labels = np.arange(N) % 3
+    cases = [
+        ({"covariance": "HC4"}, "covariance='HC4' is not allowed"),
+        ({"weights": "importance"}, "weights='importance' is not allowed"),
+        ({"covariance": "cluster"}, "groups: covariance='cluster' needs the group of every row"),
+        ({"groups": labels}, "groups: covariance='cluster' needs the group of every row"),
+        ({"covariance": "cluster", "groups": labels[:9]}, "groups: got 9 entries for 150 rows"),
+        ({"covariance": "cluster", "groups": np.ones(N)}, "all rows are in one group"),
+    ]
+    for options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            inference(model, X, y, **options)
+    with pytest.raises(TypeError, match="inference: Ridge is not served"):
+        inference(Ridge().fit(X, y), X, y)
+    with pytest.raises(ValueError, match="takes one target, got 2"):
+        inference(LinearRegression().fit(X, np.column_stack([y, y])), X, np.column_stack([y, y]))
+    column = inference(LinearRegression().fit(X, y[:, None]), X, y[:, None])
+    np.testing.assert_allclose(column.std_errors, inference(model, X, y).std_errors)
+    result = inference(model, X, y)
+    for call, message in [
+        (lambda: result.predict(X, "median"), "kind='median' is not allowed"),
+        (lambda: result.conf_int(95), "level=95 is not allowed"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+    classes = LogisticRegression(C=np.inf).fit(X, labels)
+    result = inference(classes, X, labels)
+    for call, message in [
+        (lambda: inference(classes, X, labels, covariance="HC3"), "of several classes has no leverages"),
+        (lambda: inference(LinearRegression(Quantile()).fit(X, y), X, y, covariance="HC2"), "without curvature"),
+        (lambda: result.predict(X), "intervals are not given for several classes"),
+        (lambda: result.influence(X, labels), "influence: not given for a loss of several classes"),
+        (lambda: result.loo(X, labels), "loo: not given for a loss of several classes"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+    huber, claims = LinearRegression(Huber()).fit(X, y), LinearRegression(Tweedie(1.5)).fit(X, count)
+    with pytest.raises(ValueError, match="states no variance"):
+        inference(huber, X, y).influence(X, y)
+    with pytest.raises(ValueError, match="states no distribution of y"):
+        inference(claims, X, count).predict(X, "observation")
+
+
+def test_refusals_of_streams_and_curves(data):
+    import tensorflow as tf
+
+    X, y, *_ = data
+    dataset, model = tf.data.Dataset.from_tensor_slices((X, y)).batch(50), LinearRegression().fit(X, y)
+    with pytest.raises(ValueError, match="not with a dataset"):
+        inference(model, dataset, covariance="cluster", groups=np.arange(N))
+    with pytest.raises(ValueError, match="without an end"):
+        inference(model, dataset.repeat())
+    with pytest.raises(ValueError, match="was fitted to 3 features"):
+        inference(model, tf.data.Dataset.from_tensor_slices((X[:, :2], y)).batch(50))
+    curve = NonlinearRegression("a * x0 + b").fit(X, y)
+    for options in ({"covariance": "HC3"}, {"groups": y}, {"weights": "frequency"}):
+        with pytest.raises(ValueError, match="has the covariance of its own fit"):
+            inference(curve, X, y, **options)
+    with pytest.raises(ValueError, match="offset: NonlinearRegression has none"):
+        inference(curve, X, y, offset=y)
+    result = inference(curve, X, y)
+    for name in ("influence", "loo"):
+        with pytest.raises(ValueError, match=f"{name}: not given for NonlinearRegression"):
+            getattr(result, name)(X, y)
+    with pytest.raises(ValueError, match="takes one curve, got a fit of 2"):
+        inference(NonlinearRegression("a * x0 + b").fit(X, np.column_stack([y, y])), X, y)
+    held = NonlinearRegression("a * x0 + b", bounds={"b": (5.0, None)}).fit(X, y)
+    assert inference(held, X, y).reasons == {"b": "at a bound: taken as fixed"}
+
+
+def test_nothing_of_the_rows_is_kept_or_changed(data):
+    X, y, *_ = data
+    for model in (LinearRegression(), PolynomialRegression(2), LogisticRegression(C=np.inf)):
+        target = y > 0 if hasattr(model, "C") else y
+        before = pickle.dumps(model.fit(X, target))
+        result = inference(model, X, target)
+        assert pickle.dumps(model) == before
+        assert len(pickle.dumps(result)) < 20_000
+    assert gradfit.inference is inference
