@@ -28,7 +28,7 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) ->
     if loss.piecewise_linear:
         rows.kinks = _at_kinks(rows, weights)
         covariance = "kernel" if covariance == "model" else covariance
-    sums = Sums(rows, covariance, likelihood, weights == "frequency", groups).add_up()
+    sums = Sums(rows, covariance, likelihood, weights == "frequency", groups)
     return _composed(model, sums, weights)
 
 

@@ -59,7 +59,7 @@ class LeftOut:
         if rows.n_outputs > 1 or rows.loss.piecewise_linear:
             why = "of several classes" if rows.n_outputs > 1 else "without curvature"
             raise ValueError(f"{what}: not given for a loss {why}; refit without the rows in question.")
-        sums = Sums(rows, "HC2", False, False).add_up()
+        sums = Sums(rows, "HC2", False, False)
         total = objective.rows.total_weight
         self.ridge = np.zeros(len(rows.theta)) if objective.l2 is None else objective.l2 * total
         self.hessian, self.dead = sums.hessian, sums.dead()

@@ -5,6 +5,9 @@ No row is kept, so that memory does not grow with the rows.
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,13 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from gradfit.backend._tensorflow import tf
 from gradfit.data._sparse import ScaledCSR
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._block_sums import RowDerivatives
 from gradfit.solvers._linear_algebra import on_one_thread
 
 _CHUNK_BYTES = 2**21  # of standardized rows: half, and four times as much, took 10 to 30 % longer
-_WIDE = 100  # parameters from which on products gain more by threads than these lose to TensorFlow's
+_WIDE = 100  # parameters from which on BLAS makes better use of threads
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 class Chunk(NamedTuple):
@@ -34,7 +39,7 @@ class Chunk(NamedTuple):
     raw: Any
     mean: Any
     kept: np.ndarray
-    start: int = 0
+    start: int
 
     @property
     def dense(self) -> np.ndarray:
@@ -87,19 +92,40 @@ class RowModel:
         self.kind, self.numbers = LossKind.of(self.loss, "float64")
         self.n_outputs = self.objective.n_outputs
 
-    def chunks(self, of_targets: bool = False):
-        """Yield the rows that count, BLAS on one thread where their products are small; `of_targets` leaves out X."""
-        rows = self.objective.rows
-        step = max(256, _CHUNK_BYTES // (8 * (rows.n_features + 1 + self.n_outputs**2)))
-        count = 0
-        with on_one_thread() if len(self.theta) < _WIDE else nullcontext():
-            for block in rows.blocks():
-                for start in range(0, block.x.shape[0], step):
-                    chunk = self._chunk(block, slice(start, start + step), of_targets)
-                    yield chunk._replace(start=count)
-                    count += len(chunk.y)
+    def total(self, function, of_targets: bool = False) -> list:
+        """Return the sums over all chunks of what the function returns for one, entry by entry."""
+        totals: list = []
+        for parts in self._each(function, of_targets):
+            totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else list(parts)
+        return totals
 
-    def _chunk(self, block, part, of_targets):
+    def chunks(self, of_targets: bool = False):
+        """Yield the rows that count; `of_targets` leaves out what needs X."""
+        return self._each(lambda chunk: chunk, of_targets)
+
+    def _each(self, function, of_targets):
+        """Yield what the function returns for each chunk, in order, some computed at a time.
+
+        Where products are small, chunks are shared out to threads and BLAS keeps to one: its threads fight with those.
+        """
+        step = max(256, _CHUNK_BYTES // (8 * (self.objective.rows.n_features + 1 + self.n_outputs**2)))
+        calm, workers = (on_one_thread(), _THREADS) if len(self.theta) < _WIDE else (nullcontext(), 1)
+        pending: deque = deque()
+        with calm, ThreadPoolExecutor(workers) as pool:
+            count = 0
+            for block in self.objective.rows.blocks():
+                for start in range(0, block.x.shape[0], step):
+                    part = slice(start, start + step)
+                    pending.append(
+                        pool.submit(lambda *given: function(self._chunk(*given)), block, part, of_targets, count)
+                    )
+                    count += int(np.count_nonzero(block.weight[part] > 0))
+                    if len(pending) > workers:
+                        yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+
+    def _chunk(self, block, part, of_targets, start):
         scaling, theta = self.objective.rows.scaling, self.theta.reshape(self.n_outputs, -1)
         y, weight = block.y[part], np.asarray(block.weight[part], np.float64)
         offset = np.asarray(block.offset if len(block.offset) == 1 else block.offset[part], np.float64)
@@ -108,12 +134,12 @@ class RowModel:
             y, weight, x, offset = y[kept], weight[kept], x[kept], offset if len(offset) == 1 else offset[kept]
         y = y if self.loss.per_class else y.astype(np.float64, copy=False)
         if of_targets:
-            return Chunk(None, y, weight, offset, None, None, kept)
+            return Chunk(None, y, weight, offset, None, None, kept, start)
         x = x.astype(np.float64, copy=False)
         x = _Sparse(x, scaling) if sparse.issparse(x) else scaling.apply(x)
         raw = (x.times(theta) if isinstance(x, _Sparse) else x @ theta.T) + offset
         with np.errstate(all="ignore"):
-            return Chunk(x, y, weight, offset, raw, self.mean(raw), kept)
+            return Chunk(x, y, weight, offset, raw, self.mean(raw), kept, start)
 
     def mean(self, raw):
         """Return the predicted y of every row: (n,), or (n, classes)."""
@@ -122,7 +148,8 @@ class RowModel:
     def derivatives(self, y, weight, raw):
         """Return losses (n,), slopes (n, K) and curvatures (n, K, K), times the weight."""
         rows = (y, weight, np.ascontiguousarray(raw))
-        columns = RowDerivatives(self.kind, "hessian").program(*rows)(*rows, self.numbers).numpy()
+        with tf.device("CPU"):  # where the rows are
+            columns = RowDerivatives(self.kind, "hessian").program(*rows)(*rows, self.numbers).numpy()
         k = self.n_outputs
         loss, slope, curvature = columns[:, 0], columns[:, 1 : 1 + k], columns[:, 1 + k :].reshape(-1, k, k)
         return loss, slope, curvature
