@@ -175,19 +175,23 @@ class LinearModel(BaseEstimator, ABC):
         return coef, intercept
 
     def _over(self, X, y, sample_weight, offset=None):
-        """Return the objective of `fit` over rows, standardized about, and the fitted parameters there."""
+        """Return the objective of `fit` over rows, with the fitted coefficients (outputs, p) and intercepts."""
         seen, given = copy.copy(self), {} if offset is None else {"offset": offset}
         seen._prepare = lambda X: None  # type: ignore[method-assign]  # the columns are those of the fit
         seen._known_classes = getattr(self, "classes_", None)
         rows = seen._wrap(X, y, sample_weight, reset=False, **given)
         coef, intercept = self._fitted()
-        if rows.is_endless or rows.n_features != coef.shape[1] or (rows.n_targets or 1) * self._n_outputs() > len(coef):
+        if rows.is_endless:
             raise ValueError(
-                f"X: {type(self).__name__} was fitted to {self.n_features_in_} features; pass all rows that it was "
-                f"fitted to, got {'a tf.data.Dataset without an end' if rows.is_endless else 'others'}."
+                "X: inference reads all rows of a tf.data.Dataset, and it has no end. Use dataset.take(n)."
             )
-        objective = seen._objective(rows).standardized(sampled=True)
-        return objective, objective.from_user(coef, intercept)
+        fitted = coef.shape[1], len(coef) // self._n_outputs()
+        if (rows.n_features, rows.n_targets or 1) != fitted:
+            raise ValueError(
+                f"X, y: got {rows.n_features} columns and {rows.n_targets or 1} target(s), the model has {fitted[0]} and "
+                f"{fitted[1]}; pass the rows that it was fitted to."
+            )
+        return seen._objective(rows), coef, intercept
 
     def _fitted(self):
         """Return coefficients (outputs, p) and intercepts (outputs,) of the fit's columns."""

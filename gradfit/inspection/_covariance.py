@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from gradfit.solvers._linear_algebra import on_one_thread
 
-UNIDENTIFIED, CONSTANT = "depends on other columns: not identified", "constant column: not identified"
+UNIDENTIFIED, CONSTANT = "dependent columns: not identified", "constant column: not identified"
 FLAT = "no curvature: the loss has none here"
 _EPS = np.finfo(np.float64).eps
 _RANK_ULPS = 64  # per column: eigenvalues of a unit-diagonal matrix below are rounding
@@ -65,9 +65,9 @@ def reasons_of(inverted: Inverse, report, dead, held, status: str) -> dict[int, 
     """Return why parameters have no error, by their number; ``report`` (parameters, d) maps to them."""
     everything = range(len(report))
     if status == "separable":
-        return dict.fromkeys(everything, "no finite optimum: classes are separated")
+        return dict.fromkeys(everything, "classes separated: no finite optimum")
     if not inverted.is_minimum:
-        return dict.fromkeys(everything, "no minimum: the loss curves down, or is not finite")
+        return dict.fromkeys(everything, "no minimum: curves down or not finite")
     if not inverted.rank:
         return dict.fromkeys(everything, FLAT)
     out = dict.fromkeys(np.flatnonzero(inverted.share(report, inverted.unknown) > _SHARE).tolist(), UNIDENTIFIED)

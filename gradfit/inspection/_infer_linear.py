@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from gradfit.inspection._covariance import inverse, kink_density, reasons_of
-from gradfit.inspection._left_out import rows_of
 from gradfit.inspection._passes import Sums
 from gradfit.inspection._predictor import LinearPredictor
 from gradfit.inspection._result import About, Inference
+from gradfit.inspection._row_sums import rows_of
 
 _ON_PLANE_ULPS = 64
 
@@ -92,9 +90,8 @@ def _composed(model, sums, weights) -> Inference:
     rows, kind = sums.rows, sums.covariance
     loss, objective = rows.loss, rows.objective
     ridge = None if objective.l2 is None else objective.l2 * objective.rows.total_weight
-    reported, held, restrictions = _reported(model, objective)
-    dead = sums.dead()
-    bread = inverse(sums.hessian if ridge is None else sums.hessian + np.diag(ridge), dead, restrictions)
+    reported, dead = rows.reported, sums.dead()
+    bread = inverse(sums.hessian if ridge is None else sums.hessian + np.diag(ridge), dead, rows.restrictions)
     k = bread.rank if ridge is None else float(np.sum(bread.matrix * sums.hessian))
     freedom, n = sums.n - k, sums.n
     dispersion = 1.0 if loss.known_dispersion else np.nan
@@ -108,7 +105,7 @@ def _composed(model, sums, weights) -> Inference:
         covariance = covariance * (dispersion if sums.likelihood else 1.0)
     else:
         covariance = _correction(kind, n, k, sums.groups) * (bread.matrix @ sums.meat @ bread.matrix)
-    reasons = reasons_of(bread, reported, dead, held, model.status_)
+    reasons = reasons_of(bread, reported, dead, rows.held, model.status_)
     if not reasons and np.isnan(covariance).any():
         reasons = dict.fromkeys(range(len(reported)), "no rows are left over for an error")
     coef, names = _coefficients(model, rows.n_outputs)
@@ -141,25 +138,6 @@ def _correction(kind, n, k, groups) -> float:
         return np.nan
     count = 0 if groups is None else groups.max() + 1.0
     return n / (n - k) if groups is None else count / (count - 1.0) * (n - 1.0) / (n - k)
-
-
-def _reported(model, objective) -> tuple[Any, Any, Any]:
-    """Return the map of parameters to reported ones, which of these are held at bounds, and what restricts the rest."""
-    size, outputs, p = objective.size, objective.n_outputs, objective.rows.n_features
-    coef, intercept = objective.to_user(np.eye(size))
-    if outputs == 1:
-        coef, intercept = (part[:, None] for part in model._to_reported(coef[:, 0], intercept[:, 0]))
-    each = [coef, intercept[:, :, None]] if objective.fit_intercept else [coef]
-    maps = np.moveaxis(np.concatenate(each, axis=2), 0, -1)  # (outputs, p [+ 1], parameters)
-    fixed, active = model._restrictions()
-    fixed = np.zeros((outputs, p), bool) if fixed is None else np.reshape(fixed, (outputs, p))
-    rows = maps[:, :p][fixed]
-    if active is not None:
-        rows = np.vstack([rows, np.reshape(active, (-1, outputs * p)) @ maps[:, :p].reshape(-1, size)])
-    held = np.pad(fixed, ((0, 0), (0, maps.shape[1] - p)))
-    if outputs > 1:
-        maps, held = maps[1:] - maps[0], held[1:] & held[0]
-    return maps.reshape(-1, size), held.ravel(), rows
 
 
 def _coefficients(model, outputs):

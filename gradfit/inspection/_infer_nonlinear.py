@@ -20,15 +20,15 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) ->
         )
     if model.coef_.ndim > 1:
         raise ValueError(f"y: inference takes one curve, got a fit of {len(model.coef_)}; fit a model for each.")
+    mean = model.predict(X)
     X, y = validate_data(model, X, y, reset=False, dtype=np.float64, y_numeric=True)
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    fit, mean = model._fit, model.predict(X)
-    held, identified = fit.at_bound[0], fit.uncertainty.identified[0]
+    held, identified = model._fit.at_bound[0], model._fit.uncertainty.identified[0]
     n, k = float(np.count_nonzero(weight)), len(held) - int(held.sum())
     reasons = (
         dict.fromkeys(range(len(held)), "no curvature: the loss says nothing here") if loss.piecewise_linear else {}
     )
-    reasons |= dict.fromkeys(np.flatnonzero(~identified).tolist(), "other values fit as well: not identified")
+    reasons |= dict.fromkeys(np.flatnonzero(~identified).tolist(), "not identified: other values fit too")
     reasons |= dict.fromkeys(np.flatnonzero(held).tolist(), "at a bound: taken as fixed")
     about = About(
         f"NonlinearRegression, {type(loss).__name__}", loss, model.message_, bool(model.converged_),

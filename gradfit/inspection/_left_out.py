@@ -8,7 +8,7 @@ import numpy as np
 
 from gradfit.inspection._covariance import inverse
 from gradfit.inspection._passes import Sums
-from gradfit.inspection._row_sums import RowModel
+from gradfit.inspection._row_sums import rows_of
 
 _MOST_WORK = 2e9  # multiplications for second Newton steps: a few seconds
 _AT_ONCE = 64  # rows whose fits are refined in one pass
@@ -41,15 +41,6 @@ class _Row(NamedTuple):
     offset: np.ndarray
 
 
-def rows_of(model, X, y, sample_weight, offset) -> RowModel:
-    """Return the rows of a fitted model with one target."""
-    objective, theta = model._over(X, y, sample_weight, offset)
-    count = objective.rows.n_targets or 1
-    if count > 1:
-        raise ValueError(f"y: inference takes one target, got {count}; fit a model for each column of y.")
-    return RowModel(objective.target(0), theta)
-
-
 class LeftOut:
     """The Hessian of a fit over its rows, and what follows from it for every row."""
 
@@ -70,7 +61,7 @@ class LeftOut:
         self.share = (twice - once) / once / total if once > 0 else 0.0
 
     def _inverse(self, matrix):
-        return inverse(matrix, self.dead, np.zeros((0, len(matrix))))
+        return inverse(matrix, self.dead, self.rows.restrictions)
 
     def influence(self, dispersion, frequency) -> Influence:
         """Return leverages, Cook's distances and studentized residuals."""

@@ -7,7 +7,7 @@ import textwrap
 
 import numpy as np
 
-_WIDTH, _NAME = 80, 20
+_WIDTH, _NAME = 80, 18
 _KINDS = {
     "model": "by the model", "kernel": "by a kernel estimate of the density", "HC0": "HC0, robust",
     "HC1": "HC1, robust", "HC2": "HC2, robust", "HC3": "HC3, robust", "cluster": "clustered",
@@ -30,7 +30,7 @@ def as_text(inference) -> str:
     return "\n".join(lines)
 
 
-_SIZES = (11, 10, 8, 7, 9, 9)
+_SIZES = (11, 10, 8, 7, 10, 10)
 
 
 def as_html(inference) -> str:

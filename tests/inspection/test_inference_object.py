@@ -198,6 +198,21 @@ def test_l2_penalties_shrink(data):
         inference(LinearRegression(alpha=0.1, l1_ratio=0.5).fit(X, y), X, y)
 
 
+def test_penalties_on_several_classes(data):
+    X, y, *_ = data
+    labels = np.digitize(y, np.quantile(y, [0.3, 0.6]))
+    model = LogisticRegression(C=0.5, tol=1e-10).fit(X, labels)
+    A, P = constant(X), model.predict_proba(X)
+    curvature = np.einsum("ij,jk->ijk", P, np.eye(3)) - P[:, :, None] * P[:, None, :]
+    hessian = np.einsum("ia,ijk,ib->jakb", A, curvature, A).reshape(12, 12)
+    inverse = np.linalg.pinv(hessian + np.diag(np.tile([2.0, 2.0, 2.0, 0.0], 3)))
+    differences = np.hstack([-np.vstack([np.eye(4)] * 2), np.eye(8)])
+    expected = differences @ inverse @ hessian @ inverse @ differences.T
+    result = inference(model, X, labels)
+    np.testing.assert_allclose(result.covariance, expected, rtol=1e-6, atol=1e-9)
+    assert not result.reasons
+
+
 class Restricted(LinearRegression):
     """A fit with active constraints, as bounds and constraints will tell of."""
 
@@ -232,7 +247,7 @@ def test_parameters_that_the_data_do_not_identify(data):
     result = inference(model, wide, y)
     plain = inference(LinearRegression().fit(X, y), X, y)
     assert np.isinf(result.std_errors[[0, 1, 3, 4]]).all()
-    assert result.reasons["x3"] == "depends on other columns: not identified"
+    assert result.reasons["x3"] == "dependent columns: not identified"
     assert result.reasons["x4"] == "constant column: not identified"
     np.testing.assert_allclose(result.std_errors[[2, 5]], plain.std_errors[[2, 3]], rtol=1e-8)
     assert result.df_resid == plain.df_resid
@@ -249,7 +264,7 @@ def test_fits_without_errors(data):
     with pytest.warns(match="separated"):
         model = LogisticRegression(C=np.inf).fit(X, X[:, 0] > 0)
     result = inference(model, X, X[:, 0] > 0)
-    assert set(result.reasons.values()) == {"no finite optimum: classes are separated"}
+    assert set(result.reasons.values()) == {"classes separated: no finite optimum"}
     assert np.isnan(result.std_errors).all()
     assert "did not converge" in result.summary()
     few = inference(LinearRegression().fit(X[:4], y[:4]), X[:4], y[:4])
@@ -268,7 +283,7 @@ def test_losses_without_a_minimum_or_curvature(data):
     result = inference(model, X, y)
     assert set(result.reasons.values()) == {"no curvature: the loss has none here"}
     model.loss = lambda y, raw: -((y - raw) ** 2)
-    assert set(inference(model, X, y).reasons.values()) == {"no minimum: the loss curves down, or is not finite"}
+    assert set(inference(model, X, y).reasons.values()) == {"no minimum: curves down or not finite"}
 
 
 def test_offsets_move_the_null_model(data):
