@@ -188,8 +188,8 @@ class LinearModel(BaseEstimator, ABC):
         fitted = coef.shape[1], len(coef) // self._n_outputs()
         if (rows.n_features, rows.n_targets or 1) != fitted:
             raise ValueError(
-                f"X, y: got {rows.n_features} columns and {rows.n_targets or 1} target(s), the model has {fitted[0]} and "
-                f"{fitted[1]}; pass the rows that it was fitted to."
+                f"X, y: got {rows.n_features} columns and {rows.n_targets or 1} target(s), the model has {fitted[0]} "
+                f"and {fitted[1]}; pass the rows that it was fitted to."
             )
         return seen._objective(rows), coef, intercept
 

@@ -11,6 +11,7 @@ from gradfit.inspection._result import About, Inference
 from gradfit.inspection._row_sums import rows_of
 
 _ON_PLANE_ULPS = 64
+_STILL = 1e-3  # steps of drifting parameters are near 1 on a logarithmic scale, those of others far below
 
 
 def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) -> Inference:
@@ -98,17 +99,14 @@ def _composed(model, sums, weights) -> Inference:
     if sums.likelihood and not loss.known_dispersion:
         dispersion = sums.pearson / freedom if freedom > 0 else np.nan
     sums.finish(sums.deviance / n if loss.quadratic else dispersion)
-    if kind in ("HC2", "HC3"):
-        sums.add_leverages(bread.matrix)
-    covariance = bread.matrix if ridge is None else bread.matrix @ sums.hessian @ bread.matrix
-    if kind == "model":
-        covariance = covariance * (dispersion if sums.likelihood else 1.0)
-    else:
-        covariance = _correction(kind, n, k, sums.groups) * (bread.matrix @ sums.meat @ bread.matrix)
-    reasons = reasons_of(bread, reported, dead, rows.held, model.status_)
-    if not reasons and np.isnan(covariance).any():
-        reasons = dict.fromkeys(range(len(reported)), "no rows are left over for an error")
+    covariance = _covariance(sums, bread, ridge, k) * (dispersion if kind == "model" and sums.likelihood else 1.0)
     coef, names = _coefficients(model, rows.n_outputs)
+    reasons = reasons_of(bread, reported, dead, rows.held, model.status_)
+    if model.status_ == "drifting":
+        reasons = dict.fromkeys(_moving(rows, bread, coef), "still growing: no finite optimum") | reasons
+    covered = reported @ covariance @ reported.T
+    lost = np.flatnonzero(np.isnan(np.diagonal(covered))).tolist()
+    reasons = dict.fromkeys(lost, "no rows are left over for an error") | reasons
     title = f"{type(model).__name__}, {type(loss).__name__}"
     statistics = {
         "n": n, "df_resid": freedom, "dispersion": dispersion, "deviance": sums.deviance,
@@ -116,12 +114,32 @@ def _composed(model, sums, weights) -> Inference:
         "r2": _r2(sums, objective.fit_intercept),
     }  # fmt: skip
     return Inference(
-        names, coef, reported @ covariance @ reported.T, reasons, statistics,
+        names, coef, covered, reasons, statistics,
         kind=kind, weights=weights, uses_t=kind == "kernel" or (kind == "model" and loss.quadratic),
         is_shrunken=ridge is not None,
         about=About(title, loss, model.message_, bool(model.converged_), sums.is_weighted),
         predictor=LinearPredictor(model, objective.rows.scaling, rows.theta, covariance),
     )  # fmt: skip
+
+
+def _covariance(sums, bread, ridge, k):
+    """Return the covariance of the standardized parameters, up to the dispersion of a model."""
+    if sums.covariance in ("HC2", "HC3"):
+        sums.add_leverages(bread.matrix)
+    if sums.covariance != "model":
+        factor = _correction(sums.covariance, sums.n, k, sums.groups)
+        return factor * (bread.matrix @ sums.meat @ bread.matrix)
+    return bread.matrix if ridge is None else bread.matrix @ sums.hessian @ bread.matrix
+
+
+def _moving(rows, bread, coef) -> list[int]:
+    """Return the parameters that another step of Newton's method would still move."""
+
+    def gradient(chunk):
+        return (rows.derivatives(chunk.y, chunk.weight, chunk.raw)[1].T @ chunk.dense,)
+
+    step = rows.reported @ (bread.matrix @ np.ravel(rows.total(gradient)[0]))
+    return np.flatnonzero(np.abs(step) > _STILL * np.abs(coef)).tolist()
 
 
 def _r2(sums, about_mean) -> float:

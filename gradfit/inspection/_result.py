@@ -69,7 +69,7 @@ class Inference:
     @property
     def std_errors(self):
         """Standard errors, (n_parameters,)."""
-        return np.sqrt(np.diagonal(self.covariance))
+        return np.sqrt(np.maximum(np.diagonal(self.covariance), 0.0))
 
     @property
     def correlation(self):
@@ -203,7 +203,8 @@ class Inference:
 
         ``z_i`` is where one Newton step without the row leads, in closed form from the Hessian of the fit and the
         row's own derivatives: ``x_i' theta + q_i l'_i / (1 - q_i l''_i)``, ``q_i = x_i' (H + ridge)^-1 x_i``. Exact
-        for least squares. Where the objective is a mean, a row takes its share of the penalty along.
+        for least squares. The rows whose losses change most get a second step, as many as a few seconds allow. Where
+        the objective is a mean, a row takes its share of the penalty along.
 
         Parameters
         ----------

@@ -259,21 +259,6 @@ def test_parameters_that_the_data_do_not_identify(data):
     np.testing.assert_allclose(result.predict(wide).lower, plain.predict(X).lower, rtol=1e-7)
 
 
-def test_fits_without_errors(data):
-    X, y, *_ = data
-    with pytest.warns(match="separated"):
-        model = LogisticRegression(C=np.inf).fit(X, X[:, 0] > 0)
-    result = inference(model, X, X[:, 0] > 0)
-    assert set(result.reasons.values()) == {"classes separated: no finite optimum"}
-    assert np.isnan(result.std_errors).all()
-    assert "did not converge" in result.summary()
-    few = inference(LinearRegression().fit(X[:4], y[:4]), X[:4], y[:4])
-    assert set(few.reasons.values()) == {"no rows are left over for an error"}
-    with pytest.warns(match="max_iter"):
-        model = LinearRegression("poisson", solver="newton", max_iter=1).fit(X, np.exp(y))
-    assert "The fit did not converge" in inference(model, X, np.exp(y)).summary()
-
-
 def test_losses_without_a_minimum_or_curvature(data):
     import tensorflow as tf
 

@@ -128,3 +128,27 @@ def test_nothing_of_the_rows_is_kept_or_changed(data):
         assert pickle.dumps(model) == before
         assert len(pickle.dumps(result)) < 20_000
     assert gradfit.inference is inference
+
+
+def test_fits_without_errors(data):
+    X, y, *_ = data
+    with pytest.warns(match="separated"):
+        model = LogisticRegression(C=np.inf).fit(X, X[:, 0] > 0)
+    result = inference(model, X, X[:, 0] > 0)
+    assert set(result.reasons.values()) == {"classes separated: no finite optimum"}
+    assert np.isnan(result.std_errors).all()
+    assert "did not converge" in result.summary()
+    count = np.where(X[:, 0] > 1.0, 0.0, 2.0 + np.round(y))
+    columns = np.column_stack([X[:, 0] > 1.0, X[:, 1]])
+    with pytest.warns(match="keep growing"):
+        model = LinearRegression("poisson").fit(columns, count)
+    result = inference(model, columns, count)
+    assert result.reasons == {"x0": "still growing: no finite optimum"}
+    rest = columns[:, 0] < 1
+    peer = inference(LinearRegression("poisson").fit(X[rest, 1:2], count[rest]), X[rest, 1:2], count[rest])
+    np.testing.assert_allclose(result.std_errors[1:], peer.std_errors, rtol=1e-6)
+    few = inference(LinearRegression().fit(X[:4], y[:4]), X[:4], y[:4])
+    assert set(few.reasons.values()) == {"no rows are left over for an error"}
+    with pytest.warns(match="max_iter"):
+        model = LinearRegression("poisson", solver="newton", max_iter=1).fit(X, np.exp(y))
+    assert "The fit did not converge" in inference(model, X, np.exp(y)).summary()
