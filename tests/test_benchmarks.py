@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from tests.benchmarks import batches, classifications, regressions, report, timing  # noqa: F401
+from tests.benchmarks import batches, classifications, counts, regressions, report, timing  # noqa: F401
 from tests.benchmarks.data import Variation
 
 

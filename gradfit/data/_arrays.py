@@ -20,10 +20,11 @@ _MOMENT_SAMPLE = 2_000
 class ArrayRows(Rows):
     """Rows of a dense or CSR array in memory or in a mapped file."""
 
-    def __init__(self, X, y, weight, scaling=None):
+    def __init__(self, X, y, weight, scaling=None, offset=None):
         super().__init__(X.shape[1], X.dtype, scaling)
         self.X, self.y, self.weight = X, y, weight
-        self.offset = np.zeros(1, X.dtype)
+        self.offset = np.zeros((1, 1), X.dtype) if offset is None else offset
+        self.has_offset = bool(self.offset.any())
         self.can_center = not sparse.issparse(X)
         self.n_rows = X.shape[0]
         self.total_weight = float(np.sum(weight, dtype=np.float64))
@@ -37,7 +38,10 @@ class ArrayRows(Rows):
         step = max(1, least, step // SUM_ROWS * SUM_ROWS or step)
         for start in range(0, self.n_rows, step):
             part = slice(start, start + step)
-            yield Block(self.X[part], self.y[part], self.weight[part], self.offset)
+            yield Block(self.X[part], self.y[part], self.weight[part], self._offset_of(part))
+
+    def _offset_of(self, part):
+        return self.offset[part] if len(self.offset) > 1 else self.offset
 
     def moments(self, sampled: bool = False):
         """Return weighted means and standard deviations of the columns, of all rows or of a few thousand."""
@@ -66,33 +70,33 @@ class ArrayRows(Rows):
         out._device_x, out._resident = [], None
         return out
 
-    def with_target(self, change):
-        """Return the same rows with ``change(y)`` for their targets."""
-        out = super().with_target(change)
+    def with_targets(self, change):
+        """Return the same rows with ``change(y, offset)`` for their targets and offsets."""
+        out = super().with_targets(change)
         out._resident = None
         return out
 
     def with_weight(self, weight):
         """Return the same rows with other weights."""
-        return ArrayRows(self.X, self.y, weight, self.scaling)
+        return ArrayRows(self.X, self.y, weight, self.scaling, self.offset)
 
     def take(self, index):
         """Return the rows at `index`, dense where that is small."""
         X = self.X[index]
         if sparse.issparse(X) and _dense_bytes(X) <= _SMALL_BYTES:
             X = X.toarray()
-        return ArrayRows(X, self.y[index], self.weight[index], self.scaling)
+        return ArrayRows(X, self.y[index], self.weight[index], self.scaling, self._offset_of(index))
 
     def subsample(self, size: int, random_state):
         """Return `size` rows drawn with replacement (cheaper than without, and as good for a start)."""
         return self.take(np.sort(random_state.randint(self.n_rows, size=size)))
 
     def target_sample(self):
-        """Return at most 20,000 evenly spaced targets and their weights."""
+        """Return at most 20,000 evenly spaced targets, their weights and offsets."""
         every = slice(None, None, -(-self.n_rows // _TARGET_SAMPLE))
         if not self.weight[every].any():
             every = slice(None)
-        return self.y[every], self.weight[every]
+        return self.y[every], self.weight[every], self._offset_of(every)
 
     def batches(self, size: int, random_state):
         """Yield mini-batches of a fresh shuffle."""
@@ -114,7 +118,7 @@ class ArrayRows(Rows):
             size = SUM_ROWS if self.dtype == np.float32 else max(1, self.n_rows)
             self._device_x.append(list(ScaledCSR(self.X, self.scaling).parts(size)))
         for part, x in self._device_x[0]:
-            yield Block(x, self.y[part], self.weight[part], self.offset)
+            yield Block(x, self.y[part], self.weight[part], self._offset_of(part))
 
     def resident(self):
         """Return all rows as one block of tensors, standardized, unless they are sparse, in a file, or too many.
@@ -125,10 +129,13 @@ class ArrayRows(Rows):
             n_rows = self.n_rows + (-self.n_rows % SUM_ROWS if self.many and self.dtype == np.float32 else 0)
             if not self._device_x:
                 self._device_x.append(_handed_over(self._standardized_copy(n_rows)))
-            y, weight = (_aligned((n_rows, *part.shape[1:]), part.dtype) for part in (self.y, self.weight))
-            y[: self.n_rows], weight[: self.n_rows] = self.y, self.weight
-            y[self.n_rows :], weight[self.n_rows :] = self.y[0], 0
-            self._resident = Block(self._device_x[0], _handed_over(y), _handed_over(weight), tf.constant(self.offset))
+            parts = [self.y, self.weight, self.offset]
+            for k, part in enumerate(parts[: 2 if len(self.offset) == 1 else 3]):
+                parts[k] = _aligned((n_rows, *part.shape[1:]), part.dtype)
+                parts[k][: self.n_rows], parts[k][self.n_rows :] = part, part[0]
+            parts[1][self.n_rows :] = 0
+            y, weight = map(_handed_over, parts[:2])
+            self._resident = Block(self._device_x[0], y, weight, tf.constant(parts[2]))
         return self._resident
 
     def _fits(self) -> bool:

@@ -18,7 +18,7 @@ def is_dataset(X) -> bool:
 
 
 class DatasetRows(Rows):
-    """Rows of a `tf.data.Dataset` of (x, y) or (x, y, weight) batches; finite ones are read whole each pass.
+    """Rows of a `tf.data.Dataset` of (x, y[, weight[, offset]]) batches; finite ones are read whole each pass.
 
     Parameters
     ----------
@@ -35,12 +35,14 @@ class DatasetRows(Rows):
         self.dataset, self.encode, self.columns = dataset, encode, columns
         self.is_endless = int(dataset.cardinality()) == -1
         self.n_inputs: int | None = None
+        self.has_offset = isinstance(dataset.element_spec, tuple) and len(dataset.element_spec) == 4
+        self._change = lambda y, offset: (y, offset)
         self.first: Any = None
         self.first = next((block for block in self.blocks() if block.weight.any()), None)
         if self.first is None:
             raise ValueError("X: all weights of the tf.data.Dataset are zero; at least one row must count.")
         super().__init__(self.first.x.shape[1], self.first.x.dtype)
-        self.y, self.n_rows = self.first.y, 0
+        self.y, self.offset, self.n_rows = self.first.y, self.first.offset, 0
         self._stream: Any = None
         self._merged = Moments(self.n_features)  # of all rows, or of the first batch of an endless stream
         for block in [self.first] if self.is_endless else self.blocks():
@@ -52,14 +54,16 @@ class DatasetRows(Rows):
         """Yield the batches as the dataset gives them, validated."""
         count = 0
         for element in self.dataset:
-            if not isinstance(element, tuple) or len(element) not in (2, 3):
-                raise ValueError("X: the tf.data.Dataset must yield (x, y) or (x, y, weight) batches.")
-            x, y, *weight = (np.asarray(part) for part in element)
-            _check_shapes(x, y, weight)
+            if not isinstance(element, tuple) or len(element) not in (2, 3, 4):
+                raise ValueError("X: the tf.data.Dataset must yield (x, y[, weight[, offset]]) batches.")
+            x, y, *others = (np.asarray(part) for part in element)
+            _check_shapes(x, y, others)
+            weight, offset = others[:1], others[1:]
             x = x.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
             w = weight[0].astype(x.dtype) if weight else np.ones(len(x), x.dtype)
             y = self.encode(decoded(y), x.dtype)
-            if not all(np.isfinite(part).all() for part in (x, y, w)) or not (w >= 0).all():
+            z = offset[0].astype(x.dtype).reshape(len(x), -1) if offset else np.zeros((1, 1), x.dtype)
+            if not all(np.isfinite(part).all() for part in (x, y, w, z)) or not (w >= 0).all():
                 raise ValueError(
                     f"X: batch {count} of the tf.data.Dataset holds NaN, infinity or a negative weight; drop such "
                     "rows with dataset.filter."
@@ -68,7 +72,8 @@ class DatasetRows(Rows):
                 raise ValueError(f"X: a batch has {x.shape[1]} features, the first one had {self.n_inputs}.")
             self.n_inputs = x.shape[1]
             count += 1
-            yield Block(self.columns(x), y, w, np.zeros(1, x.dtype))
+            y, z = self._change(y, z)
+            yield Block(self.columns(x), y, w, z)
 
         if not count and self.first is None:
             raise ValueError(
@@ -85,33 +90,36 @@ class DatasetRows(Rows):
         """Return means and standard deviations over all rows, or over the first batch of an endless stream."""
         return self._merged.mean, self._merged.deviation
 
-    def with_target(self, change):
-        """Return the same rows with ``change(y)`` for their targets."""
-        out = super().with_target(change)
-        out.encode, out.first = lambda y, dtype: change(self.encode(y, dtype)), self.first._replace(y=out.y)
+    def with_targets(self, change):
+        """Return the same rows with ``change(y, offset)`` for their targets and offsets."""
+        out = super().with_targets(change)
+        out._change, out.first = (
+            lambda *pair: change(*self._change(*pair)),
+            self.first._replace(y=out.y, offset=out.offset),
+        )
         return out
 
     def target_sample(self):
-        """Return the targets and weights of the first batch."""
-        return self.first.y, self.first.weight
+        """Return the targets, weights and offsets of the first batch."""
+        return self.first[1:]
 
     def subsample(self, size: int, random_state):
         """Return as many of the first rows as asked for."""
         parts, count = [], 0
         for block in self.blocks() if not self.is_endless else [self.first]:
-            parts.append(block[:3])
+            parts.append((*block[:3], np.broadcast_to(block.offset, (len(block.x), block.offset.shape[1]))))
             count += len(block.x)
             if count >= size:
                 break
-        x, y, weight = (np.concatenate(column)[:size] for column in zip(*parts, strict=True))
-        return ArrayRows(x, y, weight, self.scaling)
+        x, y, weight, offset = (np.concatenate(column)[:size] for column in zip(*parts, strict=True))
+        return ArrayRows(x, y, weight, self.scaling, offset)
 
     def batches(self, size, random_state):
         """Yield the dataset's own batches: all of them, or the next one of an endless stream."""
         if self.is_endless:
             self._stream = self._stream or self.blocks()
         for block in itertools.islice(self._stream, 1) if self.is_endless else self.blocks():
-            yield ArrayRows(block.x, block.y, block.weight, self.scaling)
+            yield ArrayRows(block.x, block.y, block.weight, self.scaling, block.offset)
 
 
 def decoded(labels):
@@ -121,14 +129,15 @@ def decoded(labels):
     return labels
 
 
-def _check_shapes(x, y, weight):
+def _check_shapes(x, y, others):
     if x.ndim != 2 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(
             f"X: a batch of the tf.data.Dataset has x of shape {x.shape} and y of shape {y.shape}; x must be "
             "(rows, features), with one y a row. Call .batch(size) on the dataset."
         )
-    if weight and weight[0].shape != (len(x),):
-        raise ValueError(
-            f"X: a batch of the tf.data.Dataset has {len(x)} rows and weights of shape {weight[0].shape}; give one "
-            "weight a row."
-        )
+    for part, name, most in zip(others, ("weight", "offset"), (1, 2), strict=False):
+        if not (1 <= part.ndim <= most and len(part) == len(x)):
+            raise ValueError(
+                f"X: a batch of the tf.data.Dataset has {len(x)} rows and {name}s of shape {part.shape}; give one "
+                f"{name} a row."
+            )

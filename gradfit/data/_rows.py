@@ -21,7 +21,7 @@ _ROWS_PER_COLUMN, _MOST_BYTES = 4, 2**28  # of a tall block
 
 
 class Block(NamedTuple):
-    """Some rows: features (n, p), targets, weights (n,), and what is added to the linear predictor, (n,) or (1,)."""
+    """Some rows: features (n, p), targets, weights (n,), what is added to the linear predictor, (n or 1, K or 1)."""
 
     x: Any
     y: Any
@@ -34,10 +34,12 @@ class Rows(ABC):
 
     many = True  # so that float32 sums over all of them would lose digits
     is_endless = comes_in_batches = False
+    has_offset = False
     can_center = True  # at no cost of memory
     total_weight: float
     n_rows: int
     y: Any
+    offset: Any
 
     def __init__(self, n_features: int, dtype, scaling: Scaling | None = None):
         self.n_features, self.dtype = n_features, np.dtype(dtype)
@@ -58,8 +60,8 @@ class Rows(ABC):
         """Return weighted means and standard deviations of the columns, of all rows or of a few thousand."""
 
     @abstractmethod
-    def target_sample(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return some targets and their weights."""
+    def target_sample(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return some targets, their weights and their offsets."""
 
     @abstractmethod
     def subsample(self, size: int, random_state) -> Rows:
@@ -75,15 +77,28 @@ class Rows(ABC):
         out.scaling, out.n_passes = scaling, 0
         return out
 
-    def with_target(self, change):
-        """Return the same rows with ``change(y)`` for their targets."""
+    def with_targets(self, change):
+        """Return the same rows with ``change(y, offset)`` for their targets and offsets."""
         out = copy.copy(self)
-        out.y, out.n_passes = change(self.y), 0
+        out.y, out.offset = change(self.y, self.offset)
+        out.n_passes = 0
+        return out
+
+    def offset_in_target(self) -> Rows:
+        """Return the same rows with the offset taken off the targets instead of added to the linear predictor."""
+        if not self.has_offset:
+            return self
+        out = self.with_targets(lambda y, offset: (y - (offset[:, 0] if y.ndim == 1 else offset), 0 * offset[:1, :1]))
+        out.has_offset = False
         return out
 
     def target(self, k: int):
-        """Return the same rows with only the k-th target."""
-        return self.with_target(lambda y: np.ascontiguousarray(y[:, k]))
+        """Return the same rows with only the k-th target, and its offset where each has its own."""
+
+        def change(y, offset):
+            return np.ascontiguousarray(y[:, k]), offset if offset.shape[1] == 1 else offset[:, k : k + 1]
+
+        return self.with_targets(change)
 
     def dense_blocks(self, least=1):
         """Yield blocks with x dense, in the user's units."""
@@ -110,7 +125,7 @@ class Rows(ABC):
 
     def spread(self) -> float:
         """Return the standard deviation of a sample of the targets, or 1 if they are all equal."""
-        y, weight = self.target_sample()
+        y, weight, _ = self.target_sample()
         _, _, deviation = block_moments(np.asarray(y, np.float64)[:, None], np.asarray(weight, np.float64))
         return float(deviation[0]) or 1.0
 

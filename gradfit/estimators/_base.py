@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
 from gradfit.data._arrays import ArrayRows
@@ -55,18 +55,18 @@ class LinearModel(BaseEstimator, ABC):
     def _from_reported(self, coef, intercept):
         return coef, intercept
 
-    def _fit(self, X, y, sample_weight, coef_init, intercept_init):
+    def _fit(self, X, y, sample_weight, offset, coef_init, intercept_init):
         check_settings(type(self).__name__, self.get_params(deep=False))
-        rows = self._wrap(X, y, sample_weight)
+        rows = self._wrap(X, y, sample_weight, offset)
         with on_device(self.device) as device:
             objective = self._objective(rows)
             results = solve(objective, self._options(objective, coef_init, intercept_init))
         return self._publish(objective, results, device)
 
-    def _wrap(self, X, y, sample_weight, reset=True):
+    def _wrap(self, X, y, sample_weight, offset, reset=True):
         """Validate, encode and wrap the rows."""
         if is_dataset(X):
-            return self._wrap_dataset(X, y, sample_weight)
+            return self._wrap_dataset(X, y, sample_weight, offset)
         X, y = validate_data(
             self, X, y, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True
         )
@@ -74,18 +74,20 @@ class LinearModel(BaseEstimator, ABC):
         if not weight.any():
             raise ValueError("sample_weight: all weights are zero; at least one row must count.")
         y = self._encode_target(y, X.dtype)
+        offset = None if offset is None else self._checked_offset(offset, X).reshape(len(weight), -1)
         if not weight.all():  # such rows must leave no trace, not even in the interval of a polynomial
-            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+            kept = weight > 0
+            X, y, weight, offset = X[kept], y[kept], weight[kept], None if offset is None else offset[kept]
         if issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         if reset:
             self._prepare(X)
-        return ArrayRows(self._columns(X), y, weight)
+        return ArrayRows(self._columns(X), y, weight, offset=offset)
 
-    def _wrap_dataset(self, dataset, y, sample_weight):
-        if y is not None or sample_weight is not None:
-            raise ValueError("y, sample_weight: a tf.data.Dataset brings its own; pass X only.")
+    def _wrap_dataset(self, dataset, y, sample_weight, offset):
+        if not (y is None and sample_weight is None and offset is None):
+            raise ValueError("y, sample_weight, offset: a tf.data.Dataset brings its own; pass X only.")
         rows = DatasetRows(dataset, self._encode_target, self._first_columns())
         if getattr(self, "n_features_in_", None) != rows.n_inputs:
             self.__dict__.pop("feature_names_in_", None)
@@ -174,12 +176,12 @@ class LinearModel(BaseEstimator, ABC):
     def _path_to_reported(self, coef, intercept):
         return coef, intercept
 
-    def _over(self, X, y, sample_weight, offset=None):
+    def _over(self, X, y, sample_weight, offset):
         """Return the objective of `fit` over rows, with the fitted coefficients (outputs, p) and intercepts."""
-        seen, given = copy.copy(self), {} if offset is None else {"offset": offset}
+        seen = copy.copy(self)
         seen._prepare = lambda X: None  # type: ignore[method-assign]  # the columns are those of the fit
         seen._known_classes = getattr(self, "classes_", None)
-        rows = seen._wrap(X, y, sample_weight, reset=False, **given)
+        rows = seen._wrap(X, y, sample_weight, offset, reset=False)
         coef, intercept = self._fitted()
         if rows.is_endless:
             raise ValueError(
@@ -214,9 +216,30 @@ class LinearModel(BaseEstimator, ABC):
         check_is_fitted(self)
         return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
 
-    def _raw(self, X):
+    def _raw(self, X, offset=None):
         """Return the linear predictor, (n,) or (n, outputs), without TensorFlow."""
-        return self._validated(X) @ self.coef_.T + self.intercept_
+        X = self._validated(X)
+        raw = self._linear(X)
+        if offset is None:
+            return raw
+        return raw + self._checked_offset(offset, X).reshape(len(raw), -1)[(...,) if raw.ndim > 1 else (..., 0)]
+
+    def _linear(self, X):
+        """Return the linear predictor of validated features without an offset."""
+        return X @ self.coef_.T + self.intercept_
+
+    def _n_targets(self) -> int:
+        """Return how many linear predictors a row has."""
+        return self._n_outputs()
+
+    def _checked_offset(self, offset, X):
+        """Return an offset as an array, (n,) or one column for each linear predictor, or raise ValueError."""
+        offset = check_array(offset, ensure_2d=False, dtype=X.dtype, input_name="offset")
+        n_rows, n_columns = X.shape[0], self._n_targets()
+        if offset.shape not in ((n_rows,), (n_rows, n_columns)):
+            more = f" or ({n_rows}, {n_columns})" if n_columns > 1 else ""
+            raise ValueError(f"offset has shape {offset.shape}; it must be ({n_rows},){more}, one number a row of X.")
+        return offset
 
 
 def _padded(arrays):

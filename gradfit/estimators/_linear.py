@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_array, check_consistent_length
 
 from gradfit.estimators._partial import PartialFit, for_chunks
+from gradfit.losses._loss import explained
 from gradfit.losses._named import get_loss
 from gradfit.objectives._penalty import ElasticNet
 
@@ -42,20 +45,25 @@ class LinearRegressor(RegressorMixin, PartialFit):
             y = np.asarray(y).astype(dtype, copy=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"y: the targets must be numbers, got dtype {np.asarray(y).dtype}.") from error
-        self._target_ndim = y.ndim
+        if y.ndim == 2 and y.shape[1] == 1 and self._is_for_positive_targets():
+            y = column_or_1d(y, warn=True)  # as scikit-learn's own models of counts do
+        self._target_ndim, self._target_count = y.ndim, 1 if y.ndim == 1 else y.shape[1]
         self._get_loss().check_target(y)
         return y
 
-    def fit(self, X, y=None, sample_weight=None, *, coef_init=None, intercept_init=None):
+    def fit(self, X, y=None, sample_weight=None, *, offset=None, coef_init=None, intercept_init=None):
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
-            A dataset yields (x, y) or (x, y, weight) batches.
+            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Not with a dataset.
         sample_weight : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            Added to the linear predictor with coefficient 1, such as the logarithm of an exposure under a log link.
+            A dataset brings it as the fourth part of its elements.
         coef_init, intercept_init : array-like, optional
             Where to start, in the user's units.
 
@@ -69,10 +77,10 @@ class LinearRegressor(RegressorMixin, PartialFit):
             For invalid data or parameters, before any work is done.
         """
         self._forget_chunks()
-        return self._fit(X, y, sample_weight, coef_init, intercept_init)
+        return self._fit(X, y, sample_weight, offset, coef_init, intercept_init)
 
     @for_chunks
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y, sample_weight=None, *, offset=None):
         """Take in a chunk of rows.
 
         For a quadratic loss the coefficients are those of `fit` on all chunks together, in any order; other
@@ -84,40 +92,72 @@ class LinearRegressor(RegressorMixin, PartialFit):
         X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            As for `fit`.
 
         Returns
         -------
         self
         """
-        return self._partial_fit(X, y, sample_weight)
+        return self._partial_fit(X, y, sample_weight, offset)
+
+    def _n_targets(self):
+        return self._target_count
 
     def _set_coefficients(self, coef, intercept):
         single = len(coef) == 1 and self._target_ndim == 1
         self.coef_, self.intercept_ = (coef[0], intercept[0]) if single else (coef, intercept)
 
-    def predict(self, X):
-        """Return predictions in units of y, shape (n_samples,) or (n_samples, n_targets)."""
-        return self._get_loss().inverse_link(self._raw(X))
+    def predict(self, X, *, offset=None):
+        """Return predictions in units of y, shape (n_samples,) or (n_samples, n_targets).
 
-    def score(self, X, y, sample_weight=None):
-        """Return the share of the deviance that the model explains (D2), R2 for losses that state none.
-
-        The deviance is compared with that of predicting the mean, as in scikit-learn.
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            Added to the linear predictor, before the link is inverted; none is 0, whatever the model was fitted with.
         """
-        loss, predicted = self._get_loss(), self.predict(X)
-        y = np.asarray(y, np.float64)
-        if loss.quadratic or y.ndim > 1 or loss.deviance(y, predicted) is None:
-            return super().score(X, y, sample_weight)
-        y, predicted = column_or_1d(y), column_or_1d(predicted)
+        return self._get_loss().inverse_link(self._raw(X, offset))
+
+    def score(self, X, y, sample_weight=None, *, offset=None):
+        """Return the share of the deviance that the model explains (D2), or R2 for losses that state no deviance.
+
+        The deviance is compared with that of the best prediction by an intercept and the offset alone, which without
+        an offset is the mean, as in scikit-learn. Of several targets, the mean of their scores is returned.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        sample_weight : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            As for `predict`.
+        """
+        loss, raw = self._get_loss(), self._raw(X, offset)
+        predicted, y = loss.inverse_link(raw), check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        if loss.quadratic or loss.deviance(y[:1], predicted[:1]) is None:
+            return r2_score(y, predicted, sample_weight=sample_weight)
+        check_consistent_length(X, y, sample_weight)
         loss.check_target(y)
-        mean = np.full_like(y, np.average(y, weights=sample_weight))
-        left, null = (np.average(loss.deviance(y, m), weights=sample_weight) for m in (predicted, mean))
-        return float(1.0 - left / null) if null > 0 else float(left <= 0)
+        offset = np.zeros(1) if offset is None else self._checked_offset(offset, predicted)
+        parts = np.broadcast_arrays(*(part.reshape(len(part), -1) for part in (y, predicted, offset)))
+        y, predicted, offset = (part.T for part in parts)
+        shares = [explained(loss, y[k], predicted[k], offset[k], sample_weight) for k in range(len(y))]
+        return float(np.mean(shares))
+
+    def _is_for_positive_targets(self) -> bool:
+        try:
+            self._get_loss().check_target(np.array([-1.0]))
+        except ValueError:  # or the loss itself is wrong, which `fit` says
+            return True
+        return False
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.target_tags.multi_output = True
+        # scikit-learn's check of several targets has negative ones, whatever the other tag says.
+        tags.target_tags.positive_only = self._is_for_positive_targets()
+        tags.target_tags.multi_output = not tags.target_tags.positive_only
         return tags
 
 

@@ -6,6 +6,7 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -81,16 +82,19 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         self.verbose = verbose
         self.record_path = record_path
 
-    def fit(self, X, y=None, sample_weight=None, *, classes=None, coef_init=None, intercept_init=None):
+    def fit(self, X, y=None, sample_weight=None, *, offset=None, classes=None, coef_init=None, intercept_init=None):
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
-            A dataset yields (x, y) or (x, y, weight) batches.
+            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches.
         y : array-like of shape (n_samples,)
             Labels of any type; not with a dataset.
         sample_weight : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            Added to the linear predictor with coefficient 1, such as the logarithm of an exposure under a log link.
+            A dataset brings it as the fourth part of its elements.
         classes : array-like, optional
             All labels. An endless dataset needs it, a finite one is read once more without it.
         coef_init, intercept_init : array-like, optional
@@ -102,10 +106,10 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         """
         self._forget_chunks()
         self._known_classes = None if classes is None else np.unique(classes)
-        return self._fit(X, y, sample_weight, coef_init, intercept_init)
+        return self._fit(X, y, sample_weight, offset, coef_init, intercept_init)
 
     @for_chunks
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None, *, offset=None):
         """Take in a chunk of rows: one pass of mini-batch gradient descent.
 
         Parameters
@@ -115,6 +119,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         classes : array-like
             All labels; needed at the first call.
         sample_weight : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As for `fit`.
 
         Returns
         -------
@@ -128,30 +134,50 @@ class LogisticRegression(ClassifierMixin, PartialFit):
                 f"partial_fit: classes={classes!r} differs from the model's {known!r}; call fit to start anew."
             )
         self._known_classes = np.unique(classes) if known is None else known
-        return self._partial_fit(X, y, sample_weight)
+        return self._partial_fit(X, y, sample_weight, offset)
 
-    def decision_function(self, X):
-        """Return the linear predictor, (n_samples,) for two classes, else (n_samples, n_classes)."""
-        raw = self._raw(X)
+    def decision_function(self, X, *, offset=None):
+        """Return the linear predictor, (n_samples,) for two classes, else (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            Added to it; none is 0, whatever the model was fitted with.
+        """
+        raw = self._raw(X, offset)
         return raw[:, 0] if len(self.classes_) == 2 else raw
 
-    def predict(self, X):
-        """Return the most probable label of each row."""
-        raw = self.decision_function(X)
+    def predict(self, X, *, offset=None):
+        """Return the most probable label of each row; parameters as for `decision_function`."""
+        raw = self.decision_function(X, offset=offset)
         index = (raw > 0).astype(int) if raw.ndim == 1 else raw.argmax(axis=1)
         return self.classes_[index]
 
-    def predict_proba(self, X):
-        """Return the probability of every class, (n_samples, n_classes)."""
-        raw = self.decision_function(X)
+    def predict_proba(self, X, *, offset=None):
+        """Return the probability of every class, (n_samples, n_classes); parameters as for `decision_function`."""
+        raw = self.decision_function(X, offset=offset)
         if raw.ndim == 2:
             return MultinomialLogLoss().inverse_link(raw)
         positive = BinaryLogLoss().inverse_link(raw)
         return np.column_stack([BinaryLogLoss().inverse_link(-raw), positive])
 
-    def predict_log_proba(self, X):
-        """Return the logarithm of the probability of every class, finite however small the probability."""
-        raw = self.decision_function(X)
+    def score(self, X, y, sample_weight=None, *, offset=None):
+        """Return the share of rows, or of their weight, whose label is predicted.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As for `decision_function`.
+        """
+        return accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight)
+
+    def predict_log_proba(self, X, *, offset=None):
+        """Return the logarithm of every class's probability, however small; parameters as for `decision_function`."""
+        raw = self.decision_function(X, offset=offset)
         if raw.ndim == 1:
             return np.column_stack([-np.logaddexp(0, raw), -np.logaddexp(0, -raw)])
         shifted = raw - raw.max(axis=1, keepdims=True)
@@ -166,8 +192,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
     def _get_penalty(self, total_weight):
         return ElasticNet(1.0 / (float(self.C) * total_weight), float(self.l1_ratio))
 
-    def _wrap(self, X, y, sample_weight, reset=True):
-        rows = super()._wrap(X, y, sample_weight, reset=reset)
+    def _wrap(self, X, y, sample_weight, offset, reset=True):
+        rows = super()._wrap(X, y, sample_weight, offset, reset=reset)
         if self.class_weight is None or rows.comes_in_batches:
             return rows
         index, weights = rows.y.astype(int), self._class_weights(rows)
@@ -193,7 +219,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
             raise ValueError(f"class_weight={self.class_weight!r} is not allowed; weights must be finite and >= 0.")
         return weights
 
-    def _wrap_dataset(self, dataset, y, sample_weight):
+    def _wrap_dataset(self, dataset, y, sample_weight, offset):
         if self.class_weight is not None:
             raise ValueError("class_weight: give the weights with the dataset, as (x, y, weight) batches.")
         if self._known_classes is None:
@@ -201,7 +227,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
                 raise ValueError("classes=None is not allowed for a tf.data.Dataset without an end; pass all labels.")
             labels = [np.unique(decoded(np.asarray(element[1]))) for element in dataset]
             self._known_classes = np.unique(np.concatenate(labels)) if labels else None
-        return super()._wrap_dataset(dataset, y, sample_weight)
+        return super()._wrap_dataset(dataset, y, sample_weight, offset)
 
     def _encode_target(self, y, dtype):
         check_classification_targets(y)
@@ -223,8 +249,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         """Return whether every row that counts lies on its own class's side, so that no finite optimum exists."""
         if objective.rows.comes_in_batches:
             return False
-        for x, y, weight, _ in objective.rows.blocks():
-            raw, y = (x @ result.coef.T + result.intercept)[weight > 0], y[weight > 0].astype(int)
+        for x, y, weight, offset in objective.rows.blocks():
+            raw, y = (x @ result.coef.T + result.intercept + offset)[weight > 0], y[weight > 0].astype(int)
             if raw.shape[1] == 1:
                 margin = np.where(y == 1, raw[:, 0], -raw[:, 0])
             else:

@@ -75,10 +75,10 @@ class PartialFit(LinearModel):
     def _forget_chunks(self) -> None:
         self.__dict__.pop("_chunks", None)
 
-    def _partial_fit(self, X, y, sample_weight):
+    def _partial_fit(self, X, y, sample_weight, offset):
         check_settings(type(self).__name__, self.get_params(deep=False))
         chunks, is_fitted = getattr(self, "_chunks", None), hasattr(self, "coef_")
-        rows = self._wrap(X, y, sample_weight, reset=not is_fitted)
+        rows = self._wrap(X, y, sample_weight, offset, reset=not is_fitted)
         with on_device(self.device) as device:
             objective = self._objective(rows)
             has_sums = chunks is not None and chunks.past is not None

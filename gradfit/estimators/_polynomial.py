@@ -121,6 +121,6 @@ verbose, record_path
     def _feature_names(self):
         return list(self.get_feature_names_out())
 
-    def _raw(self, X):
-        raw = self._columns(self._validated(X)) @ self._basis_coef.T + self._basis_intercept
+    def _linear(self, X):
+        raw = self._columns(X) @ self._basis_coef.T + self._basis_intercept
         return raw[:, 0] if self.coef_.ndim == 1 else raw

@@ -26,10 +26,9 @@ class Sums:
         self.hessian, self.level, self.meat, self.target, statistics = rows.total(self._first)
         if groups is not None:
             self.meat = self.meat.T @ self.meat
-        self.n_rows, self.weight, self.deviance, self.squares, self.pearson, self.log_likelihood = statistics[
-            :-2
-        ].tolist()
-        self.is_weighted, self.has_offset = (statistics[-2:] > 0).tolist()
+        self.n_rows, self.weight, self.deviance, self.squares = map(float, statistics[:4])
+        self.pearson, self.log_likelihood = map(float, statistics[4:6])
+        self.is_weighted = bool(statistics[6] > 0)
         self.null_deviance = np.nan
 
     @property
@@ -67,7 +66,7 @@ class Sums:
             weight @ y**2 if loss.quadratic else np.nan,
             weight @ ((y - mean) ** 2 / loss.variance(mean)) if self.by_dispersion else np.nan,
             np.sum(loss.log_likelihood(y, mean, weight, 1.0)) if loss.known_dispersion else 0.0,
-            np.count_nonzero(weight != 1.0), np.count_nonzero(chunk.offset),
+            np.count_nonzero(weight != 1.0),
         ]  # fmt: skip
         return target, np.array(statistics, np.float64)
 
@@ -114,12 +113,10 @@ class Sums:
 
     def _null_constant(self):
         """Return the linear predictor of the fit of a constant beside the offset, or None where the mean is it."""
-        if not self.has_offset:
-            return None
         rows = self.rows
-        y, weight = rows.objective.rows.target_sample()
-        baseline = rows.loss.baseline(y, weight, rows.n_outputs)
-        constant = np.zeros(rows.n_outputs) + (0.0 if baseline is None else np.ravel(baseline))
+        if not rows.objective.rows.has_offset:
+            return None
+        constant = np.array(rows.objective.baseline()[0])
 
         def part(chunk):
             raw = np.broadcast_to(constant + chunk.offset, (len(chunk.y), len(constant)))

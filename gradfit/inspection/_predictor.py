@@ -24,10 +24,12 @@ class LinearPredictor:
         """Return the linear predictor of new rows and its standard error, (n,)."""
         if len(self.theta) != len(self.scaling.scale) + self.scaling.ones:
             raise ValueError("predict: intervals are not given for several classes; use the model's predict_proba.")
-        x = self.model._columns(self.model._validated(X))
+        X = self.model._validated(X)
+        offset = 0.0 if offset is None else np.ravel(self.model._checked_offset(offset, X))
+        x = self.model._columns(X)
         x = self.scaling.apply((x.toarray() if sparse.issparse(x) else x).astype(np.float64))
         variance = np.einsum("np,np->n", x @ self.covariance, x)
-        return x @ self.theta + (0.0 if offset is None else np.ravel(offset)), np.sqrt(np.maximum(variance, 0.0))
+        return x @ self.theta + offset, np.sqrt(np.maximum(variance, 0.0))
 
     def influence(self, given, dispersion, frequency):
         """Return leverages, Cook's distances and studentized residuals of the rows of the fit."""

@@ -144,7 +144,7 @@ class RowModel:
         scaling, theta = self.objective.rows.scaling, self.theta.reshape(self.n_outputs, -1)
         y, weight = block.y[part], np.asarray(block.weight[part], np.float64)
         offset = np.asarray(block.offset if len(block.offset) == 1 else block.offset[part], np.float64)
-        offset, kept, x = offset if offset.ndim == 2 else offset[:, None], weight > 0, block.x[part]
+        kept, x = weight > 0, block.x[part]
         if not kept.all():
             y, weight, x, offset = y[kept], weight[kept], x[kept], offset if len(offset) == 1 else offset[kept]
         y = y if self.loss.per_class else y.astype(np.float64, copy=False)

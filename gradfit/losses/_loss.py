@@ -12,6 +12,7 @@ from numbers import Real
 from typing import ClassVar
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator
 
 
@@ -109,6 +110,26 @@ class Loss(BaseEstimator, ABC):
     def replace(self, **numbers):
         """Return a copy with some constructor arguments replaced."""
         return type(self)(**{**self.get_params(deep=False), **numbers})
+
+
+def explained(loss, y, mean, offset, sample_weight=None) -> float:
+    """Return the share of the deviance that predictions explain, all (n,), beside those of an intercept and the offset.
+
+    Without an offset the best such prediction is the mean, for every loss that states a deviance.
+    """
+
+    def total(mean):
+        return float(np.average(loss.deviance(y, mean), weights=sample_weight))
+
+    weight = np.ones_like(y) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if offset.any():
+        guess = (loss.baseline(y, weight) or 0.0) - np.average(offset, weights=weight)
+        with np.errstate(over="ignore", invalid="ignore"):
+            level = minimize_scalar(lambda level: total(loss.inverse_link(offset + level)), (guess - 1.0, guess + 1.0))
+        null = level.fun
+    else:
+        null = total(np.full_like(y, np.average(y, weights=weight)))
+    return 1.0 - total(mean) / null if null > 0 else float(total(mean) <= 0)
 
 
 class CustomLoss(Loss):

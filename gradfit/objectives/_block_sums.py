@@ -64,7 +64,7 @@ class BlockSums(RowDerivatives):
     def __call__(self, x, y, weight, offset, theta, numbers):  # type: ignore[override]
         """Return the packed sums; theta holds for each output one number a column, of which ones may be the last."""
         theta = tf.cast(tf.reshape(theta, [-1, tf.shape(x)[1]]), x.dtype)
-        raw = tf.matmul(x, theta, transpose_b=True) + offset[:, None]
+        raw = tf.matmul(x, theta, transpose_b=True) + offset
         losses, first, *second = self.parts(y, weight, raw, numbers)
         sums = [tf.reduce_sum(tf.cast(losses, tf.float64)), self._matmul(first, x)]
         if second:
@@ -102,7 +102,7 @@ class BlockSums(RowDerivatives):
 
 def sparse_sums(kind, order, block, theta, numbers):
     """Return what `BlockSums` returns, for CSR rows."""
-    raw = block.x.times(theta) + block.offset[:, None]
+    raw = block.x.times(theta) + block.offset
     rows, n_outputs = (block.y, block.weight, raw), raw.shape[1]
     columns = RowDerivatives(kind, order).program(*rows)(*rows, numbers).numpy()
     first, second = columns[:, 1 : 1 + n_outputs], columns[:, 1 + n_outputs :]

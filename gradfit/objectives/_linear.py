@@ -48,6 +48,7 @@ class LinearObjective(Objective):
 
     rows: Rows
     numbers: np.ndarray
+    has_scale = True
 
     def __init__(self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1):
         self.kind, _ = LossKind.of(loss, rows.dtype.name)
@@ -57,6 +58,8 @@ class LinearObjective(Objective):
         self.eps, self.dtype_name = float(np.finfo(rows.dtype).eps), rows.dtype.name
         self.is_endless, self.comes_in_batches = rows.is_endless, rows.comes_in_batches
         self._programs: dict = {}
+        if loss.of_residual or loss.quadratic:
+            rows = rows.offset_in_target()
         self._set(rows=rows.standardized(replace(rows.scaling, ones=fit_intercept)))
 
     def _set(self, **changes):
@@ -111,7 +114,8 @@ class LinearObjective(Objective):
             return self
         unit = float(np.exp2(np.round(np.log2(self.rows.spread()))))
         loss = self.loss.replace(**{name: getattr(self.loss, name) / unit for name in self.loss.in_units_of_y})
-        return self._with(rows=self.rows.with_target(lambda y: y / y.dtype.type(unit)), loss=loss, unit=unit)
+        rows = self.rows.with_targets(lambda y, offset: (y / y.dtype.type(unit), offset / offset.dtype.type(unit)))
+        return self._with(rows=rows, loss=loss, unit=unit)
 
     def on(self, rows) -> LinearObjective:
         """Return the same objective over other rows."""
@@ -178,17 +182,20 @@ class LinearObjective(Objective):
         return InGraph(sums, block, self.numbers, self.rows.total_weight, self.rows.n_rows, few)
 
     def baseline(self):
-        """Return the linear predictor of the intercept-only fit, (n_outputs,), or None where it has to be searched."""
+        """Return the linear predictor of the intercept-only fit, (n_outputs,), and whether it is more than a guess."""
         if not self.fit_intercept:
-            return np.zeros(self.n_outputs)
-        y, weight = self.rows.target_sample()
+            return np.zeros(self.n_outputs), True
+        y, weight, offset = self.rows.target_sample()
         known = self.loss.baseline(y, weight, self.n_outputs)
-        return None if known is None else np.broadcast_to(np.asarray(known, np.float64), self.n_outputs)
+        if known is None:
+            return np.zeros(self.n_outputs), False
+        level = np.average(offset, axis=0, weights=weight) if self.rows.has_offset else 0.0
+        return np.broadcast_to(np.asarray(known - level, np.float64), self.n_outputs), not self.rows.has_offset
 
     def intercept_only(self) -> LinearObjective:
         """Return the objective of nothing but an intercept, over a sample of the targets."""
-        y, weight = self.rows.target_sample()
-        rows = ArrayRows(np.zeros((len(y), 0), self.rows.dtype), y, weight)
+        y, weight, offset = self.rows.target_sample()
+        rows = ArrayRows(np.zeros((len(y), 0), self.rows.dtype), y, weight, offset=offset)
         rows.scaling = replace(rows.scaling, ones=True)
         return self._with(
             rows=rows, penalty=ElasticNet(0.0, 0.0), fit_intercept=True, size=self.n_outputs,
@@ -199,13 +206,14 @@ class LinearObjective(Objective):
         """Return the parameters of a least-squares fit to the rows, about."""
         blocks = list(self.rows.standardized_blocks())
         x, y, weight = (np.concatenate([block[i] for block in blocks]) for i in range(3))
+        y = y - np.concatenate([np.broadcast_to(block.offset, (len(block.weight), 1)) for block in blocks])[:, 0]
         weighted = x.T * weight
         return np.linalg.lstsq(weighted @ x, weighted @ y, rcond=float(np.finfo(x.dtype).eps))[0].astype(np.float64)
 
     def slope_scale(self, baseline) -> float:
         """Return the root weighted mean square of dl/dz at the intercept-only fit, over a sample of the targets."""
-        y, weight = self.rows.target_sample()
-        raw = np.broadcast_to(np.asarray(baseline, weight.dtype), (len(y), self.n_outputs))
+        y, weight, offset = self.rows.target_sample()
+        raw = np.broadcast_to(np.asarray(baseline, weight.dtype) + offset, (len(y), self.n_outputs))
         rows = (y, np.ones_like(weight), raw)
         slopes = RowDerivatives(self.kind, "gradient").program(*rows)(*rows, self.numbers).numpy()[:, 1:]
         slopes = slopes.astype(np.float64)

@@ -56,6 +56,8 @@ class Objective(ABC):
         Float type of what is summed.
     comes_in_batches : bool
         Whether its rows are a stream.
+    has_scale : bool
+        Whether parameters are in units in which 1 is much, so that long steps at a small gradient mean something.
     n_passes : int
         How often all rows have been read.
     """
@@ -65,7 +67,7 @@ class Objective(ABC):
     l2: np.ndarray | None = None
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
-    is_endless = comes_in_batches = False
+    is_endless = comes_in_batches = has_scale = False
     dtype_name = "float64"
     n_passes = 0
     size: int

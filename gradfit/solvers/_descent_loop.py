@@ -172,7 +172,7 @@ class Chunk:
 
         def body(start, theta, values, gradients, count):
             index = order[start : start + self.batch_size]
-            batch = (*(tf.gather(part, index) for part in data[:3]), data[3])
+            batch = tuple(tf.gather(part, index % tf.shape(part)[0]) for part in data)  # one offset may stand for all
             total = tf.reduce_sum(tf.cast(batch[2], tf.float64))
             value, gradient = evaluate(batch, theta, tf.maximum(total, np.finfo(np.float64).tiny))
             theta = self.optimizer.update(theta, gradient)

@@ -40,7 +40,7 @@ MESSAGES = {
     "drifting": (
         "The largest scaled gradient component is {error:.1e}, within tol={tol:g}, but the steps stay long: the "
         "coefficients keep growing, so the optimum may lie at infinity, as for classes that a plane separates but for "
-        "a few rows. Add a penalty (alpha, or a finite C)."
+        "a few rows, or counts of which a category has none. Add a penalty (alpha, or a finite C), or drop the column."
     ),
     "stalled": (
         "No step lowers the objective any more, though the largest scaled gradient component is {error:.1e} "

@@ -196,8 +196,7 @@ def _start(objective, options, k, level=None):
 
 def _baseline(objective):
     """Return the linear predictor of the intercept-only fit, (n_outputs,)."""
-    known = objective.baseline()
-    if known is not None:
-        return known
-    zero = np.zeros(objective.n_outputs)
-    return minimize(Newton(), objective.intercept_only(), Start(zero), max_iter=50, tol=1e-3).theta
+    guess, is_known = objective.baseline()
+    if is_known:
+        return guess
+    return minimize(Newton(), objective.intercept_only(), Start(guess), max_iter=50, tol=1e-3).theta

@@ -104,7 +104,7 @@ def stages(solver: Solver, objective, tol: float, random_state, is_cold: bool = 
 def better_start(objective, theta, random_state):
     """Return a start from which a user's loss is smaller: the given one, or a line through some rows."""
     loss, rows = objective.loss, objective.rows
-    is_known = loss.per_class or not loss.is_foreign or objective.baseline() is not None
+    is_known = loss.per_class or not loss.is_foreign or objective.baseline()[1]
     if is_known or not rows.can_center or rows.comes_in_batches or rows.n_features > _MAX_CURVATURE:
         return theta
     some = _curvature_rows(objective, 1.0, random_state)

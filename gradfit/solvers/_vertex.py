@@ -83,15 +83,16 @@ def _scan(objective, theta, reach):
     rows, wanted = objective.rows, 0 if reach else _CANDIDATES * objective.size
     low, high = objective.kink_slopes
     value, gradient, pools = objective.kinks(theta), np.zeros(objective.size), []
-    for x, y, weight, _ in rows.dense_blocks():
+    for x, y, weight, offset in rows.dense_blocks():
         a = rows.scaling.apply(x.astype(np.float64))
+        y = y - offset[:, 0].astype(np.float64)
         excess, share = a @ theta - y, weight / rows.total_weight
         slope, gaps = np.where(excess > 0, high, low) * share, np.abs(excess)
         value += float(slope @ excess)
         gradient += np.where(gaps > reach, slope, 0.0) @ a
         near = np.argsort(gaps, kind="stable")[:wanted] if wanted else np.flatnonzero(gaps <= reach)
         share = share[near]
-        pools.append(Kinks(a[near], y[near].astype(np.float64), low * share, high * share, np.zeros(len(near), bool)))
+        pools.append(Kinks(a[near], y[near], low * share, high * share, np.zeros(len(near), bool)))
     if objective.l1 is not None:
         kinked = np.flatnonzero((objective.l1 > 0) & ((np.abs(theta) <= reach) | (reach <= 0)))
         weights = objective.l1[kinked]

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import tests.benchmarks as about
-from tests.benchmarks import batches, classifications, growth, memory, regressions, report  # noqa: F401
+from tests.benchmarks import batches, classifications, counts, growth, memory, regressions, report  # noqa: F401
 from tests.benchmarks.timing import CASES, ask, compare, lines_of
 
 REPORTS = {"memory": memory, "growth": growth}

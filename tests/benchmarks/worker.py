@@ -15,7 +15,7 @@ def main() -> None:
     sys.path.insert(0, str(source))
 
     import gradfit
-    from tests.benchmarks import batches, classifications, growth, memory, regressions  # noqa: F401
+    from tests.benchmarks import batches, classifications, counts, growth, memory, regressions  # noqa: F401
     from tests.benchmarks.data import Variation
 
     if not Path(gradfit.__file__).is_relative_to(source):

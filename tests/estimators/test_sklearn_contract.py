@@ -34,6 +34,8 @@ CONFIGURATIONS = [
     LinearRegression(solver="proximal_gradient", alpha=0.01, l1_ratio=0.5, tol=1e-10),
     LinearRegression(solver=GradientDescent(), tol=1e-10),
     LinearRegression(losses.Huber(1.0), tol=1e-10),
+    LinearRegression("poisson", tol=1e-10),
+    LinearRegression("gamma", solver="lbfgs", alpha=0.01, tol=1e-10),
     PolynomialRegression(),
     PolynomialRegression(solver="newton", tol=1e-10),
     PolynomialRegression(solver="lbfgs", tol=1e-10),

@@ -1,5 +1,7 @@
 """What an `Inference` can do beyond errors: tests, predictions, single rows, restrictions, tables, refusals."""
 
+import warnings
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -10,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.outliers_influence import OLSInfluence
 
 from gradfit import LinearRegression, LogisticRegression, inference
-from gradfit.data._arrays import ArrayRows
 from gradfit.losses import Gamma, Poisson
 
 N = 150
@@ -239,26 +240,6 @@ def test_active_constraints(data):
     np.testing.assert_allclose(result.covariance[1:, 1:], np.linalg.inv(-information), rtol=1e-6)
 
 
-def test_parameters_that_the_data_do_not_identify(data):
-    X, y, *_ = data
-    wide = np.column_stack([X, X[:, 0] - X[:, 1], np.full(N, 7.0)])
-    with pytest.warns(match="rank"):
-        model = LinearRegression().fit(wide, y)
-    result = inference(model, wide, y)
-    plain = inference(LinearRegression().fit(X, y), X, y)
-    assert np.isinf(result.std_errors[[0, 1, 3, 4]]).all()
-    assert result.reasons["x3"] == "dependent columns: not identified"
-    assert result.reasons["x4"] == "constant column: not identified"
-    np.testing.assert_allclose(result.std_errors[[2, 5]], plain.std_errors[[2, 3]], rtol=1e-8)
-    assert result.df_resid == plain.df_resid
-    assert "constant column: not identified" in result.summary().splitlines()[-2]
-    assert np.isnan(result.p_values[0])
-    with pytest.raises(ValueError, match="R uses parameters without an error"):
-        result.wald_test([1, 0, 0, 0, 0, 0])
-    assert result.wald_test([0, 0, 1, 0, 0, 0]).p_value == pytest.approx(plain.p_values[2], rel=1e-6)
-    np.testing.assert_allclose(result.predict(wide).lower, plain.predict(X).lower, rtol=1e-7)
-
-
 def test_losses_without_a_minimum_or_curvature(data):
     import tensorflow as tf
 
@@ -271,22 +252,30 @@ def test_losses_without_a_minimum_or_curvature(data):
     assert set(inference(model, X, y).reasons.values()) == {"no minimum: curves down or not finite"}
 
 
-def test_offsets_move_the_null_model(data):
-    X, _, y, _ = data
+@pytest.mark.parametrize("kind", ["model", "HC0"])
+def test_offsets(data, kind):
+    import tensorflow as tf
+
+    X, y, count, weight = data
     offset = np.log(np.linspace(0.5, 3.0, N))
-
-    class Exposed(LinearRegression):
-        def _wrap(self, X, y, sample_weight, offset=None, reset=True):
-            rows = super()._wrap(X, y, sample_weight, reset=reset)
-            rows.__class__ = type("WithOffset", (ArrayRows,), {"blocks": lambda self, least=1: iter([self.block])})
-            rows.block = next(ArrayRows.blocks(rows))._replace(offset=offset[:, None])
-            return rows
-
-    peer = sm.GLM(y, constant(X), sm.families.Poisson(), offset=offset).fit(tol=1e-14)
-    model = LinearRegression("poisson").fit(X, y)
-    model.__class__ = Exposed
-    model.coef_, model.intercept_ = peer.params[:3], peer.params[3]
-    result = inference(model, X, y, offset=offset)
-    np.testing.assert_allclose(result.std_errors, peer.bse, rtol=1e-8)
-    assert result.null_deviance == pytest.approx(peer.null_deviance, rel=1e-8)
-    assert result.log_likelihood == pytest.approx(peer.llf, rel=1e-8)
+    gamma = sm.families.Gamma(sm.families.links.Log())
+    for loss, family, target in [("poisson", sm.families.Poisson(), count), ("gamma", gamma, np.exp(y))]:
+        options = {} if kind == "model" else {"cov_type": kind}
+        peer = sm.GLM(target, constant(X), family, offset=offset, var_weights=weight)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            peer = peer.fit(tol=1e-14, maxiter=200, **options)
+        model = LinearRegression(loss, tol=1e-10).fit(X, target, weight, offset=offset)
+        result = inference(model, X, target, weight, offset=offset, covariance=kind)
+        np.testing.assert_allclose(result.std_errors, peer.bse, rtol=1e-6)
+        assert result.null_deviance == pytest.approx(peer.null_deviance, rel=1e-6)
+        assert result.log_likelihood == pytest.approx(peer.llf, rel=1e-8)
+        stream = tf.data.Dataset.from_tensor_slices((X, target, weight, offset)).batch(40)
+        np.testing.assert_allclose(inference(model, stream, covariance=kind).std_errors, result.std_errors, rtol=1e-8)
+        np.testing.assert_allclose(result.loo(stream), result.loo(X, target, weight, offset=offset), rtol=1e-8)
+        np.testing.assert_allclose(result.predict(X, offset=offset).prediction, peer.mu, rtol=1e-6)
+    plain = inference(LinearRegression().fit(X, y, offset=offset), X, y, offset=offset)
+    peer = sm.OLS(y - offset, constant(X)).fit()
+    np.testing.assert_allclose(plain.std_errors, peer.bse, rtol=1e-8)
+    np.testing.assert_allclose(plain.predict(X, offset=offset).prediction, peer.fittedvalues + offset, rtol=1e-8)
+    assert plain.r2 == pytest.approx(peer.rsquared)

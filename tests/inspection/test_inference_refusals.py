@@ -152,3 +152,23 @@ def test_fits_without_errors(data):
     with pytest.warns(match="max_iter"):
         model = LinearRegression("poisson", solver="newton", max_iter=1).fit(X, np.exp(y))
     assert "The fit did not converge" in inference(model, X, np.exp(y)).summary()
+
+
+def test_parameters_that_the_data_do_not_identify(data):
+    X, y, *_ = data
+    wide = np.column_stack([X, X[:, 0] - X[:, 1], np.full(N, 7.0)])
+    with pytest.warns(match="rank"):
+        model = LinearRegression().fit(wide, y)
+    result = inference(model, wide, y)
+    plain = inference(LinearRegression().fit(X, y), X, y)
+    assert np.isinf(result.std_errors[[0, 1, 3, 4]]).all()
+    assert result.reasons["x3"] == "dependent columns: not identified"
+    assert result.reasons["x4"] == "constant column: not identified"
+    np.testing.assert_allclose(result.std_errors[[2, 5]], plain.std_errors[[2, 3]], rtol=1e-8)
+    assert result.df_resid == plain.df_resid
+    assert "constant column: not identified" in result.summary().splitlines()[-2]
+    assert np.isnan(result.p_values[0])
+    with pytest.raises(ValueError, match="R uses parameters without an error"):
+        result.wald_test([1, 0, 0, 0, 0, 0])
+    assert result.wald_test([0, 0, 1, 0, 0, 0]).p_value == pytest.approx(plain.p_values[2], rel=1e-6)
+    np.testing.assert_allclose(result.predict(wide).lower, plain.predict(X).lower, rtol=1e-7)
