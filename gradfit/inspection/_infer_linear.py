@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from gradfit.inspection._covariance import inverse, kink_density, reasons_of
@@ -23,7 +25,7 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) ->
     if covariance == "auto":
         covariance = "model" if likelihood or loss.piecewise_linear else "HC1"
     if groups is not None:
-        groups = _numbered(groups, sample_weight, objective.rows.n_rows)
+        groups = _numbered(groups, sample_weight, objective.rows)
     if loss.piecewise_linear:
         rows.kinks = _at_kinks(rows, weights)
         covariance = "kernel" if covariance == "model" else covariance
@@ -48,14 +50,14 @@ def _check(objective, covariance, groups):
         raise ValueError("groups: not with a dataset, whose rows have no number. Pass arrays or a memory map.")
 
 
-def _numbered(groups, sample_weight, n_rows):
+def _numbered(groups, sample_weight, rows):
     """Return numbers 0, 1, ... of the groups of the rows that count."""
     groups = np.ravel(groups)
-    if sample_weight is not None and len(groups) == len(sample_weight):
-        groups = groups[np.asarray(sample_weight) > 0]
-    if len(groups) != n_rows:
-        raise ValueError(f"groups: got {len(groups)} entries for {n_rows} rows; give one a row.")
-    groups = np.unique(groups, return_inverse=True)[1]
+    if sample_weight is not None and np.size(sample_weight) == len(groups):
+        groups = groups[np.ravel(sample_weight) > 0]  # rows of weight zero are dropped
+    if len(groups) != rows.n_rows:
+        raise ValueError(f"groups: got {len(groups)} entries for {rows.n_rows} rows; give one a row.")
+    groups = np.unique(groups[rows.weight > 0], return_inverse=True)[1]
     if groups.max(initial=0) < 1:
         raise ValueError("groups: all rows are in one group; clustered errors need at least two.")
     return groups
@@ -118,7 +120,7 @@ def _composed(model, sums, weights) -> Inference:
         kind=kind, weights=weights, uses_t=kind == "kernel" or (kind == "model" and loss.quadratic),
         is_shrunken=ridge is not None,
         about=About(title, loss, model.message_, bool(model.converged_), sums.is_weighted),
-        predictor=LinearPredictor(model, objective.rows.scaling, rows.theta, covariance),
+        predictor=LinearPredictor(copy(model), objective.rows.scaling, rows.theta, covariance),
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
@@ -38,7 +40,7 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) ->
         list(model.parameter_names_), model.coef_.copy(), model.covariance_, reasons,
         _statistics(loss, y[weight > 0], mean[weight > 0], weight[weight > 0], n, k),
         kind=known, weights=weights, uses_t=loss.quadratic, is_shrunken=False, about=about,
-        predictor=CurvePredictor(model),
+        predictor=CurvePredictor(copy(model)),
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class LeftOut:
     """The Hessian of a fit over its rows, and what follows from it for every row."""
 
     def __init__(self, model, given, what):
-        self.rows, self.weight = rows_of(model, *given), given[2]
+        self.rows, self.weight = rows_of(model, *given), None if np.ndim(given[2]) == 0 else np.asarray(given[2])
         objective, rows = self.rows.objective, self.rows
         if rows.n_outputs > 1 or rows.loss.piecewise_linear:
             why = "of several classes" if rows.n_outputs > 1 else "without curvature"
@@ -106,8 +106,9 @@ class LeftOut:
         d = len(self.rows.theta)
         count = int(_MOST_WORK / (len(before) * d**2 + 25 * d**3))
         order = np.argsort(-np.abs(after - before), kind="stable")[:count]
-        chosen = np.sort(order[np.isfinite(after[order])])
-        start, picked = 0, []
+        chosen, start, picked = np.sort(order[np.isfinite(after[order])]), 0, []
+        if not len(chosen):
+            return
         for chunk in self.rows.chunks():
             index = chosen[(chosen >= start) & (chosen < start + len(chunk.y))] - start
             offset, x = np.broadcast_to(chunk.offset, chunk.raw.shape), chunk.dense
@@ -153,5 +154,5 @@ class LeftOut:
         if self.weight is None or len(column) == len(self.weight):
             return column
         every = np.full(len(self.weight), np.nan)  # rows of weight zero were dropped before
-        every[np.asarray(self.weight) > 0] = column
+        every[self.weight > 0] = column
         return every

@@ -51,6 +51,18 @@ class Inference:
         model is a constant beside the offset. NaN for a loss that states no distribution, or no deviance.
     r2, d2 : float
         Of squared loss, about the mean with an intercept, else about zero; ``1 - deviance / null_deviance``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradfit import LinearRegression, inference
+    >>> X = np.repeat([[0.0], [1.0]], 4, axis=0)
+    >>> y = np.array([1.0, 2.0, 0.0, 1.0, 3.0, 4.0, 2.0, 3.0])
+    >>> result = inference(LinearRegression("poisson").fit(X, y), X, y)  # the logarithms of means 1 and 3
+    >>> result.names, result.coef.round(4).tolist(), result.std_errors.round(4).tolist()
+    (['x0', 'intercept'], [1.0986, 0.0], [0.5774, 0.5])
+    >>> round(result.wald_test([1, 0]).p_value, 4), result.predict(X[-1:], kind="observation").upper.tolist()
+    (0.0571, [8.0])
     """
 
     def __init__(

@@ -82,6 +82,18 @@ def test_rows_of_weight_zero_have_no_influence(data):
     assert leverage[weight > 0].sum() == pytest.approx(4.0)
 
 
+def test_classes_of_weight_zero_do_not_count(data):
+    X, y, *_ = data
+    labels, groups = np.digitize(y, np.quantile(y, [0.3, 0.6])), np.arange(N) % 10
+    weight = (labels < 2).astype(float)
+    by_class = LogisticRegression(class_weight={0: 1.0, 1: 1.0, 2: 0.0}, tol=1e-10).fit(X, labels)
+    by_row = LogisticRegression(tol=1e-10).fit(X, labels, weight, classes=[0, 1, 2])
+    result = inference(by_class, X, labels, covariance="cluster", groups=groups)
+    expected = inference(by_row, X, labels, weight, covariance="cluster", groups=groups)
+    assert result.n == expected.n == weight.sum()
+    np.testing.assert_allclose(result.std_errors[:4], expected.std_errors[:4], rtol=1e-6)
+
+
 def left_out(model, X, y, loss, rows):
     """Losses of rows under true fits without them."""
     model, keep, out = clone(model), np.ones(len(y), bool), []
