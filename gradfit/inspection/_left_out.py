@@ -106,14 +106,13 @@ class LeftOut:
         d = len(self.rows.theta)
         count = int(_MOST_WORK / (len(before) * d**2 + 25 * d**3))
         order = np.argsort(-np.abs(after - before), kind="stable")[:count]
-        chosen, start, picked = np.sort(order[np.isfinite(after[order])]), 0, []
+        chosen, picked = np.sort(order[np.isfinite(after[order])]), []
         if not len(chosen):
             return
         for chunk in self.rows.chunks():
-            index = chosen[(chosen >= start) & (chosen < start + len(chunk.y))] - start
+            index = chosen[(chosen >= chunk.start) & (chosen < chunk.start + len(chunk.y))] - chunk.start
             offset, x = np.broadcast_to(chunk.offset, chunk.raw.shape), chunk.dense
             picked += [_Row(x[i], *(part[i : i + 1] for part in (chunk.y, chunk.weight, offset))) for i in index]
-            start += len(chunk.y)
         for first in range(0, len(chosen), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             after[chosen[part]] = self._refitted(picked[part])
