@@ -16,6 +16,7 @@ class _LogLink(Loss):
 
     lowest = 0.0
     includes_lowest = True
+    activation = "exponential"
 
     def inverse_link(self, raw):
         """Return the mean, ``exp(raw)``."""
