@@ -6,21 +6,17 @@ Run it with: python examples/save_and_serve.py [picture.png]
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-import keras
 import numpy as np
 from matplotlib.figure import Figure
 
 from gradfit import PolynomialRegression, to_keras
 
-SERVER = """
-import sys
+SERVER = """import sys
 sys.modules["gradfit"] = None  # as where it is not installed
 import numpy as np, tensorflow as tf
 served = tf.saved_model.load(sys.argv[1])
-np.save(sys.argv[2], served.serve(tf.constant(np.load(sys.argv[2]))))
-"""
+np.save(sys.argv[2], served.serve(tf.constant(np.load(sys.argv[2]))))"""
 
 
 def counts(rng, level, n=2000):
@@ -37,27 +33,23 @@ def main(picture="save_and_serve.png"):
 
     with tempfile.TemporaryDirectory() as folder:
         to_keras(model).export(f"{folder}/rentals", verbose=False)
-        rows = Path(folder) / "rows.npy"
-        np.save(rows, grid)
-        subprocess.run([sys.executable, "-c", SERVER, f"{folder}/rentals", rows], check=True, stderr=subprocess.DEVNULL)
-        served = np.load(rows)[:, 0]
-    error = np.abs(served / model.predict(grid) - 1).max()
-    print(f"served without gradfit, largest relative difference: {error:.1e}")
+        np.save(f"{folder}/rows.npy", grid)
+        command = [sys.executable, "-c", SERVER, f"{folder}/rentals", f"{folder}/rows.npy"]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)  # TensorFlow's messages
+        served = np.load(f"{folder}/rows.npy")
+    print(f"served without gradfit, relative error: {np.abs(served[:, 0] / model.predict(grid) - 1).max():.1e}")
 
     trained = to_keras(model)
-    trained.compile(keras.optimizers.Adam(0.01), loss="poisson")
+    trained.compile("adam", loss="poisson")
     before = trained.evaluate(*summer, verbose=0)
-    trained.fit(*summer, batch_size=100, epochs=15, verbose=0)
-    print(
-        f"Keras's loss in summer: {before:.3f} as fitted in spring, {trained.evaluate(*summer, verbose=0):.3f} trained on"
-    )
+    trained.fit(*summer, epochs=20, verbose=0)
+    print(f"Keras's loss in summer: {before:.3f}, trained on: {trained.evaluate(*summer, verbose=0):.3f}")
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for (hour, rented), color, name in ((spring, "C0", "spring"), (summer, "C1", "summer")):
-        axes.plot(hour, rented, ".", color=color, markersize=2, alpha=0.4, label=f"counts in {name}")
-    axes.plot(grid, served, "C0", linewidth=2, label="fitted by gradfit, served without")
-    axes.plot(grid, trained(grid), "C1", linewidth=2, label="trained on in Keras")
+    for rows, curve, when, how in ((spring, served, "spring", "served"), (summer, trained(grid), "summer", "trained")):
+        (dots,) = axes.plot(*rows, ".", markersize=2, alpha=0.4, label=f"counts in {when}")
+        axes.plot(grid, curve, color=dots.get_color(), linewidth=2, label=how)
     axes.set(xlabel="hour", ylabel="bicycles rented")
     axes.legend()
     figure.savefig(picture, dpi=120)
