@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from numbers import Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -40,9 +40,8 @@ class Loss(BaseEstimator, ABC):
         Of a likelihood: its dispersion is 1, and not estimated.
     domain : dict
         Open interval of valid values of each constructor argument.
-    activation : str, callable or None
-        The Keras activation that computes `inverse_link`; a class that overrides `inverse_link` states it anew, or has
-        none: then `to_keras` refuses it.
+    activation : str or None
+        What Keras calls `inverse_link`, for `to_keras`: a class that overrides the one states the other, or has none.
     """
 
     quadratic = False
@@ -53,7 +52,7 @@ class Loss(BaseEstimator, ABC):
     in_units_of_y: tuple[str, ...] = ()
     of_residual = known_dispersion = False
     domain: ClassVar[dict[str, tuple[float, float]]] = {}
-    activation: Any = "linear"
+    activation: str | None = "linear"
 
     def __init_subclass__(cls, **settings):
         """Let no class inherit the activation of an inverse link that it overrides."""
