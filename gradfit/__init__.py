@@ -8,6 +8,7 @@ from gradfit.estimators import (
     LogisticRegression,
     NonlinearRegression,
     PolynomialRegression,
+    to_keras,
 )
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
 from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
@@ -36,4 +37,5 @@ __all__ = [
     "minimize",
     "solve_system",
     "solvers",
+    "to_keras",
 ]

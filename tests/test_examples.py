@@ -261,3 +261,15 @@ def test_real_data(run):
     assert max(sizes) < 10_000
     for search in searches.values():
         assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_save_and_serve(run):
+    (model, served, trained), output = run("save_and_serve")
+    grid = np.linspace(0, 24, 200, dtype="float32")[:, None]
+    np.testing.assert_allclose(served[:, 0], model.predict(grid), rtol=2e-6)
+    assert numbers(output, "served without gradfit, relative error:")[0] < 2e-6
+    before, after = numbers(output, "Keras's loss in summer:")
+    assert after < before
+    assert model.converged_
+    growth = np.asarray(trained(grid))[:, 0] / model.predict(grid)
+    np.testing.assert_allclose(growth.mean(), 1.6, atol=0.1)

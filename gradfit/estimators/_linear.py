@@ -11,6 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from gradfit.estimators._export import dense
 from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses._loss import explained
 from gradfit.losses._named import get_loss
@@ -107,6 +108,10 @@ class LinearRegressor(RegressorMixin, PartialFit):
     def _set_coefficients(self, coef, intercept):
         single = len(coef) == 1 and self._target_ndim == 1
         self.coef_, self.intercept_ = (coef[0], intercept[0]) if single else (coef, intercept)
+
+    def _to_keras(self, x):
+        """Return the predictions, (n, n_targets), of a Keras tensor."""
+        return dense(x, self.coef_, self.intercept_, self._get_loss(), self.fit_intercept)
 
     def predict(self, X, *, offset=None):
         """Return predictions in units of y, shape (n_samples,) or (n_samples, n_targets).

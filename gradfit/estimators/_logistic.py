@@ -11,6 +11,7 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gradfit.data._datasets import decoded
+from gradfit.estimators._export import dense
 from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
 from gradfit.objectives._penalty import ElasticNet
@@ -182,6 +183,13 @@ class LogisticRegression(ClassifierMixin, PartialFit):
             return np.column_stack([-np.logaddexp(0, raw), -np.logaddexp(0, -raw)])
         shifted = raw - raw.max(axis=1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+    def _to_keras(self, x):
+        """Return the probabilities, (n, n_classes), of a Keras tensor; two classes share one linear predictor."""
+        coef, intercept = self.coef_, self.intercept_
+        if len(coef) == 1:
+            coef, intercept = (np.concatenate([-part, part]) / 2 for part in (coef, intercept))
+        return dense(x, coef, intercept, MultinomialLogLoss(), self.fit_intercept)
 
     def _n_outputs(self):
         return 1 if len(self.classes_) == 2 else len(self.classes_)

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.estimators._export import curves
 from gradfit.inspection._infer_nonlinear import infer
 from gradfit.inspection._summary import report
 from gradfit.inspection._uncertainty import correlations, uncertainty_of
@@ -226,6 +227,12 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             return Written((parse(self.model),), names + self._column_names(X))
         first = np.ones(len(names)) if start is None else np.atleast_2d(start)[0]
         return called_model(self.model, X, names, first)
+
+    def _to_keras(self, x):
+        """Return the predictions, (n, n_curves), of a Keras tensor."""
+        theta = np.atleast_2d(self.coef_)
+        function = self._function(np.ones((2, x.shape[1])), self.parameter_names_, theta)
+        return curves(x, function, theta, self.parameter_names_)
 
     def _publish(self, found: Fit, single: bool):
         def one(values):

@@ -7,7 +7,8 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.validation import check_is_fitted
 
-from gradfit.data._polynomials import Chebyshev
+from gradfit.data._polynomials import Chebyshev, keras_columns
+from gradfit.estimators._export import dense
 from gradfit.estimators._linear import LinearRegressor
 
 
@@ -124,3 +125,7 @@ verbose, record_path
     def _linear(self, X):
         raw = self._columns(X) @ self._basis_coef.T + self._basis_intercept
         return raw[:, 0] if self.coef_.ndim == 1 else raw
+
+    def _to_keras(self, x):
+        columns = keras_columns(x, self.powers_, self._basis)
+        return dense(columns, self._basis_coef, self._basis_intercept, self._get_loss(), self.fit_intercept)

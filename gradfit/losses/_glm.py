@@ -14,6 +14,8 @@ from gradfit.losses._loss import Loss
 class _LogLink(Loss):
     """Losses whose mean is ``exp(raw)``."""
 
+    activation = "exponential"
+
     def inverse_link(self, raw):
         """Return the mean, ``exp(raw)``."""
         return np.exp(raw)
