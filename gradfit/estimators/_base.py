@@ -13,6 +13,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gradfit.backend._devices import on_device
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._datasets import DatasetRows, is_dataset
+from gradfit.objectives._bounds import check_inside
+from gradfit.objectives._limits import Limits
 from gradfit.objectives._linear import LinearObjective
 from gradfit.objectives._penalty import ElasticNet
 from gradfit.solvers import _result
@@ -39,6 +41,17 @@ class LinearModel(BaseEstimator, ABC):
     def _n_outputs(self) -> int:
         return 1
 
+    def _get_limits(self, n_features: int) -> Limits | None:
+        """Return the bounds and constraints of the coefficients, or None."""
+        if self.bounds is None and self.constraints is None:
+            return None
+        return Limits.of(self.bounds, self.constraints, self._term_names(n_features), self._n_outputs())
+
+    def _term_names(self, n_features: int) -> list:
+        """Return the names of the columns that the fit runs on."""
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{i}" for i in range(n_features)] if names is None else list(names)
+
     def _prepare(self, X) -> None:
         """Learn from the first rows what `_columns` needs."""
 
@@ -58,6 +71,9 @@ class LinearModel(BaseEstimator, ABC):
         rows = self._wrap(X, y, sample_weight)
         with on_device(self.device) as device:
             objective = self._objective(rows)
+            if coef_init is not None and objective.limits is not None:
+                coef = _initial("coef_init", coef_init, (-1, rows.n_features))
+                check_inside(coef, objective.limits.lower, objective.limits.upper, objective.limits.names, "coef_init")
             results = solve(objective, self._options(objective, coef_init, intercept_init))
         return self._publish(objective, results, device)
 
@@ -105,7 +121,8 @@ class LinearModel(BaseEstimator, ABC):
 
     def _objective(self, rows, total_weight=None) -> LinearObjective:
         penalty = self._get_penalty(rows.total_weight if total_weight is None else total_weight)
-        return LinearObjective(self._get_loss(), rows, penalty, self.fit_intercept, self._n_outputs())
+        limits = self._get_limits(rows.n_features)
+        return LinearObjective(self._get_loss(), rows, penalty, self.fit_intercept, self._n_outputs(), limits)
 
     def _options(self, objective, coef_init=None, intercept_init=None, **changes) -> Options:
         options = Options(
@@ -140,13 +157,16 @@ class LinearModel(BaseEstimator, ABC):
             coef, intercept = (
                 np.concatenate([getattr(r, name) for r in results]).astype(dtype) for name in ("coef", "intercept")
             )
-        self._set_coefficients(coef, intercept)
+        self._set_coefficients(coef if objective.limits is None else objective.limits.clip(coef), intercept)
         self.n_iter_ = max(r.n_iter for r in results)
         self.loss_curve_ = _padded([np.asarray(r.loss_curve) for r in results]).mean(axis=0)
         self.n_passes_ = max(r.n_passes for r in results)
         self.t_ = sum(r.n_updates for r in results)
         self.gradient_norm_ = max(float(np.abs(r.user_gradient).max(initial=0.0)) for r in results)
         self.status_, self.message_, self.converged_ = result.status, result.message, result.converged
+        if self.verbose and objective.limits is not None:
+            held = objective.limits.describe(np.atleast_2d(self.coef_), self._output_labels(len(coef)))
+            self.message_ = f"{self.message_} {held}"
         self.device_ = device
         for name in ("coef_path_", "intercept_path_"):
             self.__dict__.pop(name, None)
@@ -154,6 +174,9 @@ class LinearModel(BaseEstimator, ABC):
             self._set_path(results)
         _result.warn_unless_silent(type(self).__name__, result)
         return self
+
+    def _output_labels(self, count) -> list:
+        return list(range(count))
 
     def _set_coefficients(self, coef, intercept) -> None:
         self.coef_, self.intercept_ = coef, intercept

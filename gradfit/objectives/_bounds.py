@@ -30,8 +30,10 @@ def bounds_of(given, names, argument: str = "bounds"):
     if given is None:
         given = {}
     if isinstance(given, Bounds):
-        sides = np.broadcast_arrays(np.ravel(given.lb), np.ravel(given.ub), np.zeros(len(names)))[:2]
-        given = list(zip(*sides, strict=True))
+        sizes = {np.size(side) for side in (given.lb, given.ub)} - {1, len(names)}
+        given = (
+            None if sizes else [*zip(*np.broadcast_arrays(given.lb, given.ub, np.zeros(len(names)))[:2], strict=True)]
+        )
     if isinstance(given, dict):
         _check_names(given, names, argument)
         given = [given.get(name) for name in names]
@@ -45,8 +47,8 @@ def bounds_of(given, names, argument: str = "bounds"):
             raise ValueError(f"{argument} for {name!r} is {pair!r}; it must be a pair (low, high), None for no bound.")
         lower[i] = -np.inf if pair[0] is None else pair[0]
         upper[i] = np.inf if pair[1] is None else pair[1]
-        if not lower[i] <= upper[i]:
-            raise ValueError(f"{argument} for {name!r} is {pair!r}; low must not exceed high.")
+        if not (lower[i] <= upper[i] and lower[i] < np.inf and upper[i] > -np.inf):
+            raise ValueError(f"{argument} for {name!r} is {pair!r}; low must not exceed high, and leave room for it.")
     return lower, upper
 
 

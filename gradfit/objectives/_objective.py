@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradfit.objectives._limits import Active, Limits
+from gradfit.objectives._polyhedron import Polyhedron
+
 _NOISE_ULPS = 8
 
 
@@ -50,6 +53,10 @@ class Objective(ABC):
         Weights of the penalty.
     lower, upper : ndarray of shape (size,) or None
         Bounds of the parameters.
+    polyhedron : Polyhedron or None
+        Linear constraints, and the bounds besides them.
+    limits : Limits or None
+        Both in the user's units.
     is_endless : bool
         Whether its rows have no end, so that only parts of it can be evaluated.
     dtype_name : str
@@ -65,6 +72,8 @@ class Objective(ABC):
     l2: np.ndarray | None = None
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
+    polyhedron: Polyhedron | None = None
+    limits: Limits | None = None
     is_endless = comes_in_batches = False
     dtype_name = "float64"
     n_passes = 0
@@ -115,17 +124,41 @@ class Objective(ABC):
         return gradient if self.l1 is None else smallest_subgradient(theta, gradient, self.l1)
 
     def stationarity(self, theta, gradient) -> float:
-        """Return the largest entry of the smallest subgradient, within the bounds."""
+        """Return the largest entry of the smallest subgradient, within bounds and constraints."""
         return float(np.abs(self.projected(theta, gradient)).max(initial=0.0))
 
     def projected(self, theta, gradient):
-        """Return the smallest subgradient within the bounds: ``theta - project(theta - gradient)``."""
+        """Return the smallest subgradient within bounds or constraints: ``theta - project(theta - gradient)``."""
+        if self.polyhedron is not None:
+            return self.polyhedron.projected(theta, gradient)
         slope = self.subgradient(theta, gradient)
         return slope if self.lower is None else np.clip(slope, theta - self.upper, theta - self.lower)
 
     def project(self, theta):
-        """Return the nearest parameters within the bounds."""
+        """Return the nearest parameters within bounds and constraints."""
+        if self.polyhedron is not None:
+            return self.polyhedron.project(theta)
         return theta if self.lower is None else np.clip(theta, self.lower, self.upper)
+
+    def active(self, theta) -> Active:
+        """Return which coefficients are at a bound, and the rows of constraints that hold with equality.
+
+        Along these the coefficients, in the user's units, count as fixed.
+        """
+        coef = self.to_user(theta)[0]
+        if self.limits is None:
+            return Active(np.zeros(coef.shape, bool), np.zeros((0, coef.size)))
+        return self.limits.active(coef, self.eps)
+
+    def to_user(self, theta) -> tuple:
+        """Map parameters to coefficients (outputs, p) and intercepts; only those of linear models are any."""
+        raise TypeError(f"{type(self).__name__} has parameters, not coefficients.")
+
+    @property
+    def box(self):
+        """Lower and upper bounds, infinite where there are none."""
+        free = np.full(self.size, np.inf)
+        return (-free, free) if self.lower is None else (self.lower, self.upper)
 
     def free(self, theta, gradient):
         """Return which variables their bounds let fall along the gradient."""

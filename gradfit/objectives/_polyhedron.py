@@ -1,0 +1,175 @@
+"""Linear constraints on parameters: the nearest point that keeps them, by a dual active-set method."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import qr, qr_delete, qr_insert, solve_triangular
+
+_NOISE_ULPS = 64  # of a row's sum, within which it holds
+_PARALLEL = 1e-9  # of a normal's length: what is left of it beside others when it is a combination of them
+_EPS = np.finfo(np.float64).eps
+
+
+class Polyhedron(NamedTuple):
+    """Points with ``low <= normals x <= high``; the last rows are bounds, with 1 in the given columns."""
+
+    normals: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    columns: np.ndarray
+
+    def move(self, theta, wanted, normals=None) -> Nearest:
+        """Return the move nearest to the wanted one that does not leave: both in coordinates that `normals` are in."""
+        value = self.normals @ theta
+        with np.errstate(invalid="ignore"):
+            sides = np.fmax(*(np.where(np.isfinite(side), np.abs(side), 0.0) for side in (self.low, self.high)))
+        noise = _NOISE_ULPS * _EPS * (np.abs(self.normals) @ np.abs(theta) + sides)
+        normals = self.normals if normals is None else normals
+        return nearest(wanted, normals, self.low - value, self.high - value, noise)
+
+    def projected(self, theta, gradient):
+        """Return what is left of a gradient where rows that hold with equality can push back: 0 at the minimizer."""
+        return -self.move(theta, -gradient).point if np.isfinite(gradient).all() else gradient
+
+    def project(self, theta):
+        """Return the nearest point inside."""
+        found = self.move(theta, np.zeros_like(theta))
+        return self.on_rows(theta + found.point, found)
+
+    def on_rows(self, theta, found: Nearest):
+        """Return a point beside the rows where a move ended put onto them: bounds exactly, others to rounding."""
+        if not len(found.rows):
+            return theta
+        normals = self.normals[found.rows]
+        goal = np.where(found.sides > 0, self.low[found.rows], self.high[found.rows])
+        theta = theta + np.linalg.lstsq(normals, goal - normals @ theta, rcond=_PARALLEL)[0]
+        bound = found.rows - (len(self.normals) - len(self.columns))
+        theta[self.columns[bound[bound >= 0]]] = goal[bound >= 0]
+        return theta
+
+
+class Nearest(NamedTuple):
+    """The nearest point, the rows that hold it back and at which side (1: low, -1: high), and rows that contradict."""
+
+    point: np.ndarray
+    rows: np.ndarray
+    sides: np.ndarray
+    conflict: list | None
+
+
+def nearest(point, normals, low, high, noise) -> Nearest:
+    """Return the point with ``low <= normals x <= high``, each to its noise, that is nearest to the given one.
+
+    The dual method of Goldfarb and Idnani: a row that is violated comes in, rows whose multipliers would change their
+    sign go out, and the distance only grows, so that it ends. It starts from all rows that are violated or tight, less
+    those that pull in the wrong way. Rows that no point can keep besides the others are left out.
+
+    References
+    ----------
+    Goldfarb, Idnani: A numerically stable dual method for solving strictly convex quadratic programs, Mathematical
+    Programming 27 (1983).
+    """
+    work, size = _Working(point, normals, low, high), np.sqrt(np.einsum("ij,ij->i", normals, normals))
+    work.begin(noise)
+    skipped, conflict = np.zeros(len(normals), bool), None
+    for _ in range(10 * sum(normals.shape) + 100):
+        value = normals @ work.point
+        excess = (np.maximum(low - value, value - high) - noise) / size
+        excess[work.rows], excess[skipped] = -np.inf, -np.inf
+        worst = int(np.argmax(np.where((excess > 0) & work.is_equality, excess + excess.max(initial=0.0), excess)))
+        if not excess[worst] > 0:
+            break
+        blockers = work.take_in(worst, 1.0 if value[worst] < low[worst] else -1.0)
+        if blockers is not None:
+            skipped[worst], conflict = True, conflict or [worst, *blockers]
+    work.refine()
+    return Nearest(work.point, np.array(work.rows, int), np.array(work.sides), conflict)
+
+
+class _Working:
+    """The rows that hold the point back, their multipliers, and their normals as QR."""
+
+    def __init__(self, point, normals, low, high):
+        self.origin = self.point = point
+        self.normals, self.low, self.high, self.is_equality = normals, low, high, low >= high
+        self._set([], [])
+
+    def _set(self, rows, sides):
+        """Hold the point back by these rows alone; return false if they depend on each other."""
+        self.rows, self.sides = list(rows), list(sides)
+        columns = self.normals[self.rows].T * self.sides
+        self.q, self.r = qr(columns, mode="economic", check_finite=False) if self.rows else (columns, np.zeros((0, 0)))
+        self.multipliers = np.zeros(len(self.rows))
+        self.point = self.origin
+        self.refine()
+
+    def refine(self):
+        """Put the point onto the rows to the last digit."""
+        if self.rows:
+            goal = np.where(np.array(self.sides) > 0, self.low[self.rows], self.high[self.rows])
+            left = (goal - self.normals[self.rows] @ self.point) * self.sides
+            step = solve_triangular(self.r, left, trans=1, check_finite=False)
+            self.point = self.point + self.q @ step
+            self.multipliers = self.multipliers + solve_triangular(self.r, step, check_finite=False)
+
+    def begin(self, noise):
+        """Start from the rows that are violated or tight and, with all of these, pull inwards."""
+        value = self.normals @ self.point
+        is_low = value <= self.low + noise
+        rows = np.flatnonzero(is_low | (value >= self.high - noise))
+        if not len(rows):
+            return
+        _, r, order = qr(self.normals[rows].T, mode="economic", pivoting=True, check_finite=False)
+        size = np.linalg.norm(self.normals[rows[order]], axis=1)[: len(r)]
+        rows = rows[order[: len(r)][np.abs(np.diagonal(r)) > _PARALLEL * size]]
+        while len(rows):
+            self._set(rows, np.where(is_low[rows], 1.0, -1.0))
+            kept = (self.multipliers >= 0) | self.is_equality[rows]
+            if kept.all():
+                return
+            rows = rows[kept]
+        self._set([], [])
+
+    def take_in(self, row, side):
+        """Move onto a violated row; return None, or the rows that leave no way there."""
+        normal, multiplier = side * self.normals[row], 0.0
+        goal = self.low[row] if side > 0 else -self.high[row]
+        while True:
+            along = self.q.T @ normal
+            across = normal - self.q @ along
+            again = self.q.T @ across
+            along, across = along + again, across - self.q @ again
+            pull = solve_triangular(self.r, along, check_finite=False) if self.rows else along
+            can_go = (pull > _EPS * np.abs(pull).max(initial=0.0)) & ~self.is_equality[self.rows]
+            limits = np.where(can_go, self.multipliers / np.where(can_go, pull, 1.0), np.inf)
+            least = float(limits.min(initial=np.inf))
+            square = float(across @ across)
+            is_free = square > _PARALLEL**2 * float(normal @ normal)
+            full = (goal - float(normal @ self.point)) / square if is_free else np.inf
+            step = min(least, full)
+            if np.isinf(step):
+                return [r for r, p in zip(self.rows, pull, strict=True) if p != 0.0]
+            self.multipliers, multiplier = self.multipliers - step * pull, multiplier + step
+            self.point = self.point + step * across if is_free else self.point
+            if full <= least:
+                self._insert(row, side, normal, multiplier)
+                return None
+            self._drop(int(limits.argmin()))
+
+    def _insert(self, row, side, normal, multiplier):
+        count = len(self.rows)
+        self.q, self.r = (
+            qr_insert(self.q, self.r, normal, count, which="col", check_finite=False) if count
+            else qr(normal[:, None], mode="economic")
+        )  # fmt: skip
+        self.rows, self.sides = [*self.rows, row], [*self.sides, side]
+        self.multipliers = np.append(self.multipliers, multiplier)
+
+    def _drop(self, place):
+        count = len(self.rows) - 1
+        q, r = qr_delete(self.q, self.r, place, which="col", check_finite=False)
+        self.q, self.r = q[:, :count], r[:count]  # a square Q stays square
+        self.rows, self.sides = (part[:place] + part[place + 1 :] for part in (self.rows, self.sides))
+        self.multipliers = np.delete(self.multipliers, place)
