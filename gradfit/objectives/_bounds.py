@@ -29,11 +29,9 @@ def bounds_of(given, names, argument: str = "bounds"):
     """Return (lower, upper), (p,) each, from a dict ``name: (low, high)``, pairs in order, Bounds, or None."""
     if given is None:
         given = {}
-    if isinstance(given, Bounds):
-        sizes = {np.size(side) for side in (given.lb, given.ub)} - {1, len(names)}
-        given = (
-            None if sizes else [*zip(*np.broadcast_arrays(given.lb, given.ub, np.zeros(len(names)))[:2], strict=True)]
-        )
+    if isinstance(given, Bounds) and {np.size(given.lb), np.size(given.ub)} <= {1, len(names)}:
+        sides = np.broadcast_arrays(np.ravel(given.lb), np.ravel(given.ub), np.zeros(len(names)))[:2]
+        given = list(zip(*sides, strict=True))
     if isinstance(given, dict):
         _check_names(given, names, argument)
         given = [given.get(name) for name in names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint
@@ -170,11 +170,13 @@ def _labelled(names, labels):
 def _rows_of(given, n_features: int, n_outputs: int):
     """Return A, (m, n_outputs * p), with its sides, of a LinearConstraint or several, or None."""
     parts = [] if given is None else [given] if isinstance(given, LinearConstraint) else given
-    matrices, sides, wide = [np.zeros((0, n_outputs * n_features))], [np.zeros((2, 0))], n_outputs * n_features
+    wide = n_outputs * n_features
+    matrices: list[np.ndarray] = [np.zeros((0, wide))]
+    sides: list[np.ndarray] = [np.zeros((2, 0))]
     for part in parts if isinstance(parts, (list, tuple)) else [parts]:
         if not isinstance(part, LinearConstraint):
             raise ValueError(f"constraints={given!r} is not allowed; it must be a scipy.optimize.LinearConstraint.")
-        matrix = np.atleast_2d(np.asarray(part.A.toarray() if issparse(part.A) else part.A, np.float64))
+        matrix: Any = np.atleast_2d(np.asarray(part.A.toarray() if issparse(part.A) else part.A, np.float64))
         low, high = (np.broadcast_to(np.asarray(s, np.float64), len(matrix)) for s in (part.lb, part.ub))
         if matrix.shape[1] not in (n_features, wide):
             also = f", or {wide} for those of all classes, coef_.ravel()" if n_outputs > 1 else ""
@@ -189,4 +191,5 @@ def _rows_of(given, n_features: int, n_outputs: int):
         kept = matrix.any(axis=1) | ~((low <= 0) & (high >= 0))
         matrices.append(matrix[kept])
         sides.append(np.stack([low, high])[:, kept])
-    return np.vstack(matrices), *np.hstack(sides)
+    low, high = np.hstack(sides)
+    return np.vstack(matrices), low, high

@@ -20,7 +20,6 @@ from gradfit.data._scaling import Scaling
 from gradfit.data._sparse import ScaledCSR
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._block_sums import BlockSums, RowDerivatives, sparse_sums
-from gradfit.objectives._limits import Limits
 from gradfit.objectives._objective import Evaluation, InGraph, Objective, smallest_subgradient
 from gradfit.objectives._penalty import ElasticNet
 
@@ -52,9 +51,7 @@ class LinearObjective(Objective):
     rows: Rows
     numbers: np.ndarray
 
-    def __init__(
-        self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1, limits: Limits | None = None
-    ):
+    def __init__(self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1, limits=None):
         self.kind, _ = LossKind.of(loss, rows.dtype.name)
         self.loss, self.penalty, self.limits, self.unit = loss, penalty, limits, 1.0
         self.fit_intercept, self.n_outputs = fit_intercept, n_outputs

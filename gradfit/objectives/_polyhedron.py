@@ -100,7 +100,8 @@ class _Working:
         """Hold the point back by these rows alone; return false if they depend on each other."""
         self.rows, self.sides = list(rows), list(sides)
         columns = self.normals[self.rows].T * self.sides
-        self.q, self.r = qr(columns, mode="economic", check_finite=False) if self.rows else (columns, np.zeros((0, 0)))
+        none: tuple = columns, np.zeros((0, 0))
+        self.q, self.r = qr(columns, mode="economic", check_finite=False) if self.rows else none
         self.multipliers = np.zeros(len(self.rows))
         self.point = self.origin
         self.refine()
