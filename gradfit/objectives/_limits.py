@@ -50,7 +50,8 @@ class Limits:
         if bounds is None and constraints is None:
             return None
         lower, upper = bounds_of(_for_each(bounds, names), names)
-        out = cls(lower, upper, *_rows_of(constraints, len(names), n_outputs), names)
+        matrix, low, high = _rows_of(constraints, len(names), n_outputs)
+        out = cls(lower, upper, matrix, low, high, names)
         if constraints is not None:
             out._check_feasible(n_outputs)
         return out if len(out.low) or np.isfinite([lower, upper]).any() else None
@@ -140,7 +141,8 @@ class Limits:
             value, terms = inside.normals @ found.point, np.abs(inside.normals) @ np.abs(found.point)
             excess = np.fmax(inside.low - value, value - inside.high)
             sides = np.fmin(np.abs(inside.low), np.abs(inside.high))
-            bad = excess > _CONTRADICTS * (terms + np.where(np.isfinite(sides), sides, 0.0))
+            terms = terms + np.where(np.isfinite(sides), sides, 0.0) + np.abs(found.point).max()
+            bad = excess > _CONTRADICTS * terms
             wrong = [i for i in found.conflict or [] if i < len(self.low)] if bad.any() else []
             wrong = wrong or list(np.flatnonzero(bad[: len(self.low)]))
             if not bad.any():

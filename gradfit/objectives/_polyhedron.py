@@ -76,7 +76,8 @@ def nearest(point, normals, low, high, noise) -> Nearest:
     skipped, conflict = np.zeros(len(normals), bool), None
     for _ in range(10 * sum(normals.shape) + 100):
         value = normals @ work.point
-        excess = (np.maximum(low - value, value - high) - noise) / size
+        reach = max(float(np.linalg.norm(point)), float(np.linalg.norm(work.point)))
+        excess = (np.maximum(low - value, value - high) - noise) / size - _NOISE_ULPS * _EPS * reach
         excess[work.rows], excess[skipped] = -np.inf, -np.inf
         worst = int(np.argmax(np.where((excess > 0) & work.is_equality, excess + excess.max(initial=0.0), excess)))
         if not excess[worst] > 0:

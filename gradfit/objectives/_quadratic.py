@@ -28,7 +28,7 @@ class QuadraticObjective(Objective):
         share = np.sqrt(linear.slope_curvature / triangle.total_weight)
         size, varies = triangle.spread(linear.fit_intercept)
         self._scale, self._target = np.where(varies, size / np.sqrt(triangle.total_weight), 1.0), p + target
-        self._root = share * rows[:, :p] / self._scale
+        self._root = np.where(varies, share * rows[:, :p] / self._scale, 0.0)  # else rounding, to be told from nothing
         side = share * rows[:, self._target]
         self._unit = float(np.exp2(np.round(np.log2(np.abs(side).max(initial=0.0) or 1.0))))
         self._side = side / self._unit
