@@ -40,13 +40,15 @@ class Polyhedron(NamedTuple):
 
     def on_rows(self, theta, found: Nearest):
         """Return a point beside the rows where a move ended put onto them: bounds exactly, others to rounding."""
-        if not len(found.rows):
-            return theta
-        normals = self.normals[found.rows]
-        goal = np.where(found.sides > 0, self.low[found.rows], self.high[found.rows])
-        theta = theta + np.linalg.lstsq(normals, goal - normals @ theta, rcond=_PARALLEL)[0]
-        bound = found.rows - (len(self.normals) - len(self.columns))
-        theta[self.columns[bound[bound >= 0]]] = goal[bound >= 0]
+        if len(found.rows):
+            normals = self.normals[found.rows]
+            goal = np.where(found.sides > 0, self.low[found.rows], self.high[found.rows])
+            theta = theta + np.linalg.lstsq(normals, goal - normals @ theta, rcond=_PARALLEL)[0]
+        bounded, noise = theta[self.columns], _NOISE_ULPS * _EPS * np.abs(theta).max(initial=0.0)
+        for side in (part[len(part) - len(bounded) :] for part in (self.low, self.high)):
+            bounded = np.where(np.abs(bounded - side) <= noise, side, bounded)
+        theta = theta.copy()
+        theta[self.columns] = bounded
         return theta
 
 

@@ -37,7 +37,9 @@ class ConstrainedNewton(Newton):
         """Return the minimizer of the quadratic model within the constraints."""
         if objective.polyhedron is None:
             return super().model_minimizer(objective, state, hessian)
-        factored = factorize(hessian, jitter(objective))
+        added, diagonal = jitter(objective), np.diagonal(hessian)
+        unseen = np.diag(np.where(diagonal > 0, 0.0, added * max(diagonal.max(initial=0.0), added)))
+        factored = factorize(hessian + unseen, added)  # what the loss cannot see is free to make room for the rest
         if factored is None or not np.isfinite(state.gradient).all():
             return None
         normals = factored.whitened(objective.polyhedron.normals.T).T
