@@ -11,7 +11,7 @@ from gradfit.solvers._linear_algebra import factorize, jitter
 from gradfit.solvers._newton import Newton
 
 _ROUND, _MAX_ROUNDS = 50, 20
-_POLISHES = 20
+_POLISHES, _EXCHANGES = 20, 20
 _SLACK = 1e-9
 _INEXACT, _ROUNDING = 1e-11, 1e-15
 
@@ -34,6 +34,27 @@ class Model(NamedTuple):
         """Return how steeply the model falls upwards and downwards along each axis: endlessly little out of bounds."""
         up = np.where(v < self.upper, -slope - np.where(v >= 0, self.l1, -self.l1), -np.inf)
         return up, np.where(v > self.lower, slope - np.where(v <= 0, self.l1, -self.l1), -np.inf)
+
+    @property
+    def rounding(self):
+        """Slopes below it are rounding errors."""
+        size = np.abs(self.gradient).max() + self.l1.max()
+        return _INEXACT * size + _ROUNDING * np.abs(self.origin).max()
+
+    def walls(self, signs):
+        """Return the next kinks below and above, for variables of these signs."""
+        low = np.where((self.l1 > 0) & (signs > 0), np.maximum(self.lower, 0.0), self.lower)
+        return low, np.where((self.l1 > 0) & (signs < 0), np.minimum(self.upper, 0.0), self.upper)
+
+    def move(self, v, support, signs):
+        """Return the move to the minimizer over a support with these signs, or None without one."""
+        index = np.flatnonzero(support)
+        factored = factorize(self.matrix[np.ix_(index, index)])
+        if factored is None:
+            return None
+        move = np.zeros_like(v)
+        move[index] = -factored.solve((self.slope(v) + self.l1 * signs)[index])
+        return move
 
     def at_kink(self, v):
         """Return which variables are at zero, if they are penalized, or at a bound."""
@@ -76,7 +97,8 @@ class ProximalNewton(Newton):
         l1 = np.zeros_like(state.theta) if objective.l1 is None else objective.l1 / scale
         lower, upper = objective.box
         model = Model(matrix, state.gradient / scale, state.theta * scale, l1, lower * scale, upper * scale)
-        v, done = _polished(model, model.origin)
+        v, done = _exchanged(model, model.origin)
+        v, done = (v, True) if done else _polished(model, model.origin)
         for _ in range(_MAX_ROUNDS):
             if done:
                 break
@@ -99,6 +121,31 @@ def _descended(model, v):
     return v
 
 
+def _exchanged(model, v):
+    """Go from support to support in leaps: all variables that would pass a kink stop there, all that pull away leave.
+
+    Mostly right after a few linear solves, but it may cycle, and then says so.
+    Kim, Park: SIAM J. Sci. Comput. 33 (2011), block principal pivoting.
+    """
+    rounding, up, down = model.rounding, *model.falls(v, model.slope(v))
+    support = ~model.at_kink(v) | (np.maximum(up, down) > rounding + _SLACK * model.l1)
+    for _ in range(_EXCHANGES):
+        signs = np.where(v != 0, np.sign(v), np.where(up >= down, 1.0, -1.0))
+        move = model.move(v, support, signs)
+        if move is None:
+            break
+        low, high = model.walls(signs)
+        ahead = v + move
+        beyond = support & ((ahead < low) | (ahead > high))
+        v = np.where(beyond, np.where(ahead < low, low, high), ahead)
+        up, down = model.falls(v, model.slope(np.where(beyond, ahead, v)))
+        leaving = ~support & (np.maximum(up, down) > rounding + _SLACK * model.l1)
+        if not (beyond | leaving).any():
+            return v, True
+        support = (support & ~beyond) | leaving
+    return v, False
+
+
 def _polished(model, v):
     """Go from support to support until the optimality conditions hold: each step lowers the model, none can cycle.
 
@@ -106,8 +153,7 @@ def _polished(model, v):
     would pass a kink on the way there stops at it and leaves; where the support is optimal, the worst variable at a
     kink enters (feature-sign search: Lee, Battle, Raina, Ng, NIPS 2006).
     """
-    size = np.abs(model.gradient).max() + model.l1.max()
-    rounding = _INEXACT * size + _ROUNDING * np.abs(model.origin).max()
+    rounding = model.rounding
     for _ in range(_POLISHES):
         gradient, support = model.slope(v), ~model.at_kink(v)
         up, down = model.falls(v, gradient)
@@ -118,21 +164,17 @@ def _polished(model, v):
             if outside[worst] <= rounding:
                 return v, True
             support[worst] = True
-        index = np.flatnonzero(support)
         signs = np.where(v != 0, np.sign(v), np.where(up >= down, 1.0, -1.0))
-        factored = factorize(model.matrix[np.ix_(index, index)])
-        if factored is None:
+        move = model.move(v, support, signs)
+        if move is None:
             return v, False
-        move = np.zeros_like(v)
-        move[index] = -factored.solve(gradient[index] + model.l1[index] * signs[index])
         v = _up_to_kink(model, v, move, signs)
     return v, False
 
 
 def _up_to_kink(model, v, move, signs):
     """Return v moved as far as the first variable reaches a kink, at which it stays."""
-    low = np.where((model.l1 > 0) & (signs > 0), np.maximum(model.lower, 0.0), model.lower)
-    high = np.where((model.l1 > 0) & (signs < 0), np.minimum(model.upper, 0.0), model.upper)
+    low, high = model.walls(signs)
     wall, beyond = np.where(move > 0, high, low), (v + move < low) | (v + move > high)
     reach = np.where(beyond & (move != 0), (wall - v) / np.where(move != 0, move, 1.0), np.inf)
     length = min(1.0, reach.min())
