@@ -74,6 +74,7 @@ class Objective(ABC):
     upper: np.ndarray | None = None
     polyhedron: Polyhedron | None = None
     limits: Limits | None = None
+    _asked: tuple = (None, None, None)  # the last question about constraints, which is asked several times
     is_endless = comes_in_batches = False
     dtype_name = "float64"
     n_passes = 0
@@ -130,7 +131,10 @@ class Objective(ABC):
     def projected(self, theta, gradient):
         """Return the smallest subgradient within bounds or constraints: ``theta - project(theta - gradient)``."""
         if self.polyhedron is not None:
-            return self.polyhedron.projected(theta, gradient)
+            asked = self.polyhedron, theta, gradient
+            if any(now is not before for now, before in zip(asked, self._asked, strict=True)):
+                self._asked, self._answer = asked, self.polyhedron.projected(theta, gradient)
+            return self._answer
         slope = self.subgradient(theta, gradient)
         return slope if self.lower is None else np.clip(slope, theta - self.upper, theta - self.lower)
 

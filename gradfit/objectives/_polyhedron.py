@@ -26,8 +26,9 @@ class Polyhedron(NamedTuple):
         with np.errstate(invalid="ignore"):
             sides = np.fmax(*(np.where(np.isfinite(side), np.abs(side), 0.0) for side in (self.low, self.high)))
         noise = _NOISE_ULPS * _EPS * (np.abs(self.normals) @ np.abs(theta) + sides)
-        normals = self.normals if normals is None else normals
-        return nearest(wanted, normals, self.low - value, self.high - value, noise)
+        normals, low, high = self.normals if normals is None else normals, self.low - value, self.high - value
+        tight = (np.abs(low) <= noise) | (np.abs(high) <= noise)
+        return nearest(wanted, normals, low, high, noise, tight & bool(wanted.any()))
 
     def projected(self, theta, gradient):
         """Return what is left of a gradient where rows that hold with equality can push back: 0 at the minimizer."""
@@ -61,11 +62,11 @@ class Nearest(NamedTuple):
     conflict: list | None
 
 
-def nearest(point, normals, low, high, noise) -> Nearest:
+def nearest(point, normals, low, high, noise, guess=False) -> Nearest:
     """Return the point with ``low <= normals x <= high``, each to its noise, that is nearest to the given one.
 
     The dual method of Goldfarb and Idnani: a row that is violated comes in, rows whose multipliers would change their
-    sign go out, and the distance only grows, so that it ends. It starts from all rows that are violated or tight, less
+    sign go out, and the distance only grows, so that it ends. It starts from all rows that are violated or guessed, less
     those that pull in the wrong way. Rows that no point can keep besides the others are left out.
 
     References
@@ -74,7 +75,7 @@ def nearest(point, normals, low, high, noise) -> Nearest:
     Programming 27 (1983).
     """
     work, size = _Working(point, normals, low, high), np.sqrt(np.einsum("ij,ij->i", normals, normals))
-    work.begin(noise)
+    work.begin(noise, guess)
     skipped, conflict = np.zeros(len(normals), bool), None
     for _ in range(10 * sum(normals.shape) + 100):
         value = normals @ work.point
@@ -100,14 +101,13 @@ class _Working:
         self._set([], [])
 
     def _set(self, rows, sides):
-        """Hold the point back by these rows alone; return false if they depend on each other."""
+        """Hold back by these rows alone a point that `refine` puts onto them."""
         self.rows, self.sides = list(rows), list(sides)
         columns = self.normals[self.rows].T * self.sides
         none: tuple = columns, np.zeros((0, 0))
         self.q, self.r = qr(columns, mode="economic", check_finite=False) if self.rows else none
         self.multipliers = np.zeros(len(self.rows))
         self.point = self.origin
-        self.refine()
 
     def refine(self):
         """Put the point onto the rows to the last digit."""
@@ -118,19 +118,21 @@ class _Working:
             self.point = self.point + self.q @ step
             self.multipliers = self.multipliers + solve_triangular(self.r, step, check_finite=False)
 
-    def begin(self, noise):
-        """Start from the rows that are violated or tight and, with all of these, pull inwards."""
+    def begin(self, noise, guess):
+        """Start from the rows that are violated or guessed, and that with all of these pull inwards."""
         value = self.normals @ self.point
-        is_low = value <= self.low + noise
-        rows = np.flatnonzero(is_low | (value >= self.high - noise))
-        if not len(rows):
-            return
-        _, r, order = qr(self.normals[rows].T, mode="economic", pivoting=True, check_finite=False)
-        size = np.linalg.norm(self.normals[rows[order]], axis=1)[: len(r)]
-        rows = rows[order[: len(r)][np.abs(np.diagonal(r)) > _PARALLEL * size]]
+        is_low = (value < self.low) | (np.abs(self.low) <= noise)
+        rows = np.flatnonzero((value < self.low) | (value > self.high) | guess)
         while len(rows):
             self._set(rows, np.where(is_low[rows], 1.0, -1.0))
-            kept = (self.multipliers >= 0) | self.is_equality[rows]
+            size = np.linalg.norm(self.normals[rows], axis=1)
+            if self.q.shape[1] < len(rows) or (np.abs(np.diagonal(self.r)) <= _PARALLEL * size).any():
+                _, r, order = qr(self.normals[rows].T, mode="economic", pivoting=True, check_finite=False)
+                kept = np.abs(np.diagonal(r)) > _PARALLEL * size[order[: len(r)]]
+                rows = rows[order[: len(r)][kept]]
+                continue
+            self.refine()
+            kept = (self.multipliers > 0) | self.is_equality[rows]
             if kept.all():
                 return
             rows = rows[kept]
