@@ -71,10 +71,10 @@ class LinearModel(BaseEstimator, ABC):
         rows = self._wrap(X, y, sample_weight)
         with on_device(self.device) as device:
             objective = self._objective(rows)
-            if coef_init is not None and objective.limits is not None:
-                coef = _initial("coef_init", coef_init, (-1, rows.n_features))
-                check_inside(coef, objective.limits.lower, objective.limits.upper, objective.limits.names, "coef_init")
-            results = solve(objective, self._options(objective, coef_init, intercept_init))
+            options, limits = self._options(objective, coef_init, intercept_init), objective.limits
+            if coef_init is not None and limits is not None and options.start is not None:
+                check_inside(options.start[0], limits.lower, limits.upper, limits.names, "coef_init")
+            results = solve(objective, options)
         return self._publish(objective, results, device)
 
     def _wrap(self, X, y, sample_weight, reset=True):
@@ -171,7 +171,7 @@ class LinearModel(BaseEstimator, ABC):
         for name in ("coef_path_", "intercept_path_"):
             self.__dict__.pop(name, None)
         if self.record_path:
-            self._set_path(results)
+            self._set_path(results, objective.limits)
         _result.warn_unless_silent(type(self).__name__, result)
         return self
 
@@ -181,7 +181,7 @@ class LinearModel(BaseEstimator, ABC):
     def _set_coefficients(self, coef, intercept) -> None:
         self.coef_, self.intercept_ = coef, intercept
 
-    def _set_path(self, results) -> None:
+    def _set_path(self, results, limits) -> None:
         if all(r.coef_path is not None for r in results):
             coef = np.concatenate(list(_padded([r.coef_path for r in results])), axis=1)
             intercept = np.concatenate(list(_padded([r.intercept_path for r in results])), axis=1)
@@ -189,7 +189,8 @@ class LinearModel(BaseEstimator, ABC):
             coef, intercept = (np.concatenate([getattr(r, n) for r in results])[None] for n in ("coef", "intercept"))
         coef, intercept = self._path_to_reported(coef, intercept)
         dtype = self.coef_.dtype
-        self.coef_path_ = (coef[:, 0] if self.coef_.ndim == 1 else coef).astype(dtype)
+        coef = coef.astype(dtype) if limits is None else limits.clip(coef.astype(dtype))
+        self.coef_path_ = coef[:, 0] if self.coef_.ndim == 1 else coef
         self.intercept_path_ = (intercept[:, 0] if self.coef_.ndim == 1 else intercept).astype(dtype)
 
     def _path_to_reported(self, coef, intercept):

@@ -43,8 +43,11 @@ def bounds_of(given, names, argument: str = "bounds"):
             continue
         if np.shape(pair) != (2,):
             raise ValueError(f"{argument} for {name!r} is {pair!r}; it must be a pair (low, high), None for no bound.")
-        lower[i] = -np.inf if pair[0] is None else pair[0]
-        upper[i] = np.inf if pair[1] is None else pair[1]
+        try:
+            lower[i] = -np.inf if pair[0] is None else pair[0]
+            upper[i] = np.inf if pair[1] is None else pair[1]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{argument} for {name!r} is {pair!r}; it must hold numbers, or None.") from error
         if not (lower[i] <= upper[i] and lower[i] < np.inf and upper[i] > -np.inf):
             raise ValueError(f"{argument} for {name!r} is {pair!r}; low must not exceed high, and leave room for it.")
     return lower, upper

@@ -124,7 +124,8 @@ class Limits:
     def _row(self, i: int, names) -> str:
         """Return a row of the constraints as text."""
         used = np.flatnonzero(self.matrix[i])
-        text = " ".join(f"{self.matrix[i, j]:+g} {names[j]}" for j in used[:6]) + (" ..." if len(used) > 6 else "")
+        terms = [f"{self.matrix[i, j]:+g}*{names[j]}".replace("+1*", "+").replace("-1*", "-") for j in used[:6]]
+        text = (" ".join(terms) or "0").removeprefix("+") + (" ..." if len(used) > 6 else "")
         if self.low[i] == self.high[i]:
             return f"{text} = {self.low[i]:g}"
         sides = ((">=", self.low[i]), ("<=", self.high[i]))
@@ -158,7 +159,11 @@ def _is_near(value, side, noise):
 
 def _for_each(bounds, names):
     """Return bounds as they are, but one pair for all as one for each."""
-    if isinstance(bounds, (str, bytes)) or (np.isscalar(bounds) and bounds is not None):
+    if (
+        bounds is not None
+        and not isinstance(bounds, Bounds)
+        and (isinstance(bounds, str) or not hasattr(bounds, "__len__"))
+    ):
         raise ValueError(f"bounds={bounds!r} is not allowed; it must be a pair (low, high), or one for each feature.")
     if bounds is None or isinstance(bounds, (dict, Bounds)) or len(bounds) != 2:
         return bounds

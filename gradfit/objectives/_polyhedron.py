@@ -66,8 +66,8 @@ def nearest(point, normals, low, high, noise, guess=False) -> Nearest:
     """Return the point with ``low <= normals x <= high``, each to its noise, that is nearest to the given one.
 
     The dual method of Goldfarb and Idnani: a row that is violated comes in, rows whose multipliers would change their
-    sign go out, and the distance only grows, so that it ends. It starts from all rows that are violated or guessed, less
-    those that pull in the wrong way. Rows that no point can keep besides the others are left out.
+    sign go out, and the distance only grows, so that it ends. It starts from rows that are violated or guessed, less
+    those that pull the wrong way. Rows that no point can keep besides the others are left out.
 
     References
     ----------

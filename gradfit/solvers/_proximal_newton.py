@@ -127,7 +127,8 @@ def _exchanged(model, v):
     Mostly right after a few linear solves, but it may cycle, and then says so.
     Kim, Park: SIAM J. Sci. Comput. 33 (2011), block principal pivoting.
     """
-    rounding, up, down = model.rounding, *model.falls(v, model.slope(v))
+    rounding = model.rounding
+    up, down = model.falls(v, model.slope(v))
     support = ~model.at_kink(v) | (np.maximum(up, down) > rounding + _SLACK * model.l1)
     for _ in range(_EXCHANGES):
         signs = np.where(v != 0, np.sign(v), np.where(up >= down, 1.0, -1.0))

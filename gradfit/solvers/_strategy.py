@@ -64,12 +64,12 @@ def get_solver(given, objective) -> Solver:
             f"solver={given!r} reads all rows, and X is a tf.data.Dataset without an end: only "
             "solver=GradientDescent(...) can fit it, and without an L1 penalty (l1_ratio=0). Or use dataset.take(n)."
         )
+    check_limits(given, found, objective)
     if objective.l1 is not None and not found.handles_l1:
         raise ValueError(
             f"solver={given!r} cannot handle the L1 part of the penalty (l1_ratio > 0). Use solver='auto' or "
             "'proximal_newton', or set l1_ratio=0."
         )
-    check_limits(given, found, objective)
     if found.is_direct and not objective.loss.quadratic:
         raise ValueError(
             f"solver={given!r}: 'exact' needs a quadratic loss, and loss={objective.loss!r} is not. Use solver='auto'."
@@ -87,25 +87,32 @@ def check_limits(given, found, objective) -> None:
     if objective.polyhedron is None:
         return
     if objective.l1 is not None:
-        raise ValueError("constraints: an L1 penalty has kinks, which constraints cannot do with; set l1_ratio=0.")
+        raise ValueError(
+            "constraints: they cannot be combined with an L1 penalty; set l1_ratio=0, or give bounds only."
+        )
     if objective.loss.piecewise_linear:
         raise ValueError(
-            f"constraints: loss={objective.loss!r} has kinks, and constraints need a smooth loss, such as 'huber'. Or "
-            "give bounds only."
+            f"constraints: they need a smooth loss, such as 'huber', and loss={objective.loss!r} has kinks. Take "
+            "another, or give bounds only."
+        )
+    if found.handles_streams:  # "auto" may have come to it
+        raise ValueError(
+            "constraints: gradient descent cannot keep them, and endless datasets and, but for squared loss, "
+            "partial_fit have no other way. Call fit with all rows and solver='auto', or give bounds only."
         )
     if not found.handles_constraints:
         raise ValueError(
-            f"solver={given!r} cannot keep constraints. Use solver='auto' or 'constrained_newton', which read all rows "
-            "(for the squared loss partial_fit does, too), or leave constraints=None."
+            f"solver={given!r} cannot keep constraints. Use solver='auto' or 'constrained_newton', or leave "
+            "constraints=None."
         )
 
 
 def _automatic(objective):
     loss, rows = objective.loss, objective.rows
-    if objective.polyhedron is not None:
-        return ConstrainedNewton()
     if rows.is_endless:
         return ProximalGradient() if objective.l1 is not None else GradientDescent()
+    if objective.polyhedron is not None:
+        return ConstrainedNewton()
     if objective.l1 is not None:
         return ProximalNewton() if objective.size <= _MAX_CURVATURE else ProximalGradient()
     if objective.lower is not None:
