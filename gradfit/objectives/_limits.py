@@ -136,9 +136,8 @@ class Limits:
         length, names = np.abs(self.matrix).max(axis=1, initial=0.0), _labelled(self.names, range(n_outputs))
         wrong = [i for i in np.flatnonzero(length == 0) if not self.low[i] <= 0 <= self.high[i]]
         if not wrong:
-            size = np.abs(self.matrix / length[:, None]).max(axis=0, initial=0.0).reshape(n_outputs, -1).max(axis=0)
-            inside = self.inside(1.0 / np.where(size > 0, size, 1.0), False, n_outputs)[2]
-            found = inside.move(start := np.zeros(n_outputs * len(size)), start)
+            inside = self.inside(1.0 / _column_sizes(self.matrix, n_outputs), False, n_outputs)[2]
+            found = inside.move(start := np.zeros(self.matrix.shape[1]), start)
             value, terms = inside.normals @ found.point, np.abs(inside.normals) @ np.abs(found.point)
             excess = np.fmax(inside.low - value, value - inside.high)
             sides = np.fmin(np.abs(inside.low), np.abs(inside.high))
@@ -168,6 +167,19 @@ def _for_each(bounds, names):
     if bounds is None or isinstance(bounds, (dict, Bounds)) or len(bounds) != 2:
         return bounds
     return [tuple(bounds)] * len(names) if all(side is None or np.isscalar(side) for side in bounds) else bounds
+
+
+def _column_sizes(matrix, n_outputs: int):
+    """Return the sizes of the coefficients' columns, (p,), once rows and columns are scaled to have about the same."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of zeros, which have no size
+        size = np.log(np.abs(matrix.reshape(len(matrix) * n_outputs, -1)))
+        rows, columns, used = np.zeros((len(size), 1)), np.zeros(size.shape[1]), np.isfinite(size)
+        for _ in range(20):
+            for axis, sides in ((1, rows), (0, columns)):
+                left = size - rows - columns
+                middle = left.max(axis, initial=-np.inf, where=used) + left.min(axis, initial=np.inf, where=used)
+                sides += np.where(np.isfinite(middle), 0.5 * middle, 0.0).reshape(sides.shape)
+    return np.exp(columns)
 
 
 def _labelled(names, labels):

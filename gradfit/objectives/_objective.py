@@ -79,6 +79,7 @@ class Objective(ABC):
     dtype_name = "float64"
     n_passes = 0
     size: int
+    to_user: Any
 
     @property
     def smoothing(self) -> float | None:
@@ -145,7 +146,7 @@ class Objective(ABC):
         return theta if self.lower is None else np.clip(theta, self.lower, self.upper)
 
     def active(self, theta) -> Active:
-        """Return which coefficients are at a bound, and the rows of constraints that hold with equality.
+        """Return which coefficients of a linear model are at a bound, and the rows of constraints that are active.
 
         Along these the coefficients, in the user's units, count as fixed.
         """
@@ -153,10 +154,6 @@ class Objective(ABC):
         if self.limits is None:
             return Active(np.zeros(coef.shape, bool), np.zeros((0, coef.size)))
         return self.limits.active(coef, self.eps)
-
-    def to_user(self, theta) -> tuple:
-        """Map parameters to coefficients (outputs, p) and intercepts; only those of linear models are any."""
-        raise TypeError(f"{type(self).__name__} has parameters, not coefficients.")
 
     @property
     def box(self):

@@ -9,6 +9,7 @@ from scipy.linalg import qr, qr_delete, qr_insert, solve_triangular
 
 _NOISE_ULPS = 64  # of a row's sum, within which it holds
 _PARALLEL = 1e-9  # of a normal's length: what is left of it beside others when it is a combination of them
+_LEAP = 8  # violated rows from which on it pays to take all in at once
 _EPS = np.finfo(np.float64).eps
 
 
@@ -75,13 +76,16 @@ def nearest(point, normals, low, high, noise, guess=False) -> Nearest:
     Programming 27 (1983).
     """
     work, size = _Working(point, normals, low, high), np.sqrt(np.einsum("ij,ij->i", normals, normals))
-    work.begin(noise, guess)
-    skipped, conflict = np.zeros(len(normals), bool), None
+    work.leap(work.violated() | guess, noise)
+    skipped, conflict, leaps = np.zeros(len(normals), bool), None, True
     for _ in range(10 * sum(normals.shape) + 100):
         value = normals @ work.point
         reach = max(float(np.linalg.norm(point)), float(np.linalg.norm(work.point)))
         excess = (np.maximum(low - value, value - high) - noise) / size - _NOISE_ULPS * _EPS * reach
         excess[work.rows], excess[skipped] = -np.inf, -np.inf
+        if leaps and np.count_nonzero(excess > 0) > _LEAP:
+            leaps = work.leaps_ahead(excess > 0, noise)
+            continue
         worst = int(np.argmax(np.where((excess > 0) & work.is_equality, excess + excess.max(initial=0.0), excess)))
         if not excess[worst] > 0:
             break
@@ -118,11 +122,30 @@ class _Working:
             self.point = self.point + self.q @ step
             self.multipliers = self.multipliers + solve_triangular(self.r, step, check_finite=False)
 
-    def begin(self, noise, guess):
-        """Start from the rows that are violated or guessed, and that with all of these pull inwards."""
+    def violated(self):
+        """Return which rows the point violates."""
+        value = self.normals @ self.point
+        return (value < self.low) | (value > self.high)
+
+    def leaps_ahead(self, violated, noise) -> bool:
+        """Take in all violated rows at once if that leads farther from the origin, so that it ends; else return false.
+
+        From such a point the method goes on as from any other.
+        """
+        before, distance = dict(self.__dict__), np.linalg.norm(self.point - self.origin)
+        violated[self.rows] = True
+        self.leap(violated, noise)
+        if np.linalg.norm(self.point - self.origin) > (1.0 + _NOISE_ULPS * _EPS) * distance:
+            return True
+        self.__dict__.update(before)
+        return False
+
+    def leap(self, chosen, noise):
+        """Hold back by the chosen rows, less those that with all of these pull outwards."""
         value = self.normals @ self.point
         is_low = (value < self.low) | (np.abs(self.low) <= noise)
-        rows = np.flatnonzero((value < self.low) | (value > self.high) | guess)
+        is_low[self.rows] = np.array(self.sides) > 0
+        rows = np.flatnonzero(chosen)
         while len(rows):
             self._set(rows, np.where(is_low[rows], 1.0, -1.0))
             size = np.linalg.norm(self.normals[rows], axis=1)

@@ -48,11 +48,10 @@ class Model(NamedTuple):
 
     def move(self, v, support, signs):
         """Return the move to the minimizer over a support with these signs, or None without one."""
-        index = np.flatnonzero(support)
+        index, move = np.flatnonzero(support), np.zeros_like(v)
         factored = factorize(self.matrix[np.ix_(index, index)])
-        if factored is None:
-            return None
-        move = np.zeros_like(v)
+        if factored is None or not len(index):
+            return None if factored is None else move
         move[index] = -factored.solve((self.slope(v) + self.l1 * signs)[index])
         return move
 

@@ -201,7 +201,7 @@ def test_classes():
 # All ways in
 
 
-@pytest.mark.parametrize("solver", ["proximal_newton", "lbfgs", "proximal_gradient"])
+@pytest.mark.parametrize("solver", ["proximal_newton", "lbfgs", "proximal_gradient", "constrained_newton"])
 @pytest.mark.parametrize("loss", ["squared_error", "huber"])
 def test_solvers_agree(solver, loss):
     model = LinearRegression(loss, bounds=(0, 0.9), solver=solver, tol=1e-9).fit(X, y)

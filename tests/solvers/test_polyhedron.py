@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear, minimize
 
+from gradfit.objectives import _polyhedron
 from gradfit.objectives._polyhedron import Polyhedron, nearest
 from gradfit.solvers import ConstrainedNewton
 
@@ -38,9 +39,11 @@ def left_over(point, found, rows, low, high):
     return max(0.0, np.max(low - value), np.max(value - high)), np.abs(way).max()
 
 
-@pytest.mark.parametrize("start", range(0, 400, 50))
-def test_it_is_the_nearest(start):
-    for seed in range(start, start + 50):
+@pytest.mark.parametrize("leap", [0, 8])
+@pytest.mark.parametrize("start", range(0, 400, 100))
+def test_it_is_the_nearest(start, leap, monkeypatch):
+    monkeypatch.setattr(_polyhedron, "_LEAP", leap)
+    for seed in range(start, start + 100):
         point, rows, low, high = some_rows(seed)
         noise = 1e-14 * (np.abs(rows) @ np.abs(point) + 1.0)
         some = np.random.default_rng(seed).random(len(rows)) < 0.5
