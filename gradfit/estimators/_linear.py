@@ -66,7 +66,7 @@ class LinearRegressor(RegressorMixin, PartialFit):
             Added to the linear predictor with coefficient 1, such as the logarithm of an exposure under a log link.
             A dataset brings it as the fourth part of its elements.
         coef_init, intercept_init : array-like, optional
-            Where to start, in the user's units.
+            Where to start, in the user's units; within `bounds`, and moved to the nearest point within `constraints`.
 
         Returns
         -------
@@ -182,12 +182,19 @@ class LinearRegression(LinearRegressor):
         Lasso and ElasticNet take the same alpha.
     l1_ratio : float, default=0.0
         Share of the L1 norm in the penalty.
+    bounds : pair, sequence of pairs, dict or scipy.optimize.Bounds, optional
+        Lowest and highest coefficients, None or infinite where there is no bound: ``(0, None)`` for all, one pair for
+        each feature in order, or ``{"age": (0, None)}`` by name ("x0", "x1" ... for columns without names). They hold
+        exactly, for every target, in the user's units; the intercept is free.
+    constraints : scipy.optimize.LinearConstraint or sequence of them, optional
+        ``lb <= A b <= ub`` for the coefficients of each target, equalities where lb is ub, for smooth losses without
+        an L1 penalty. A has a column for each feature.
     fit_intercept : bool, default=True
     standardize : bool, default=True
         Scale the columns inside. Coefficients and penalty are in the user's units either way.
     solver : str, solver or Keras optimizer, default="auto"
-        "auto", "exact", "newton", "lbfgs", "proximal_newton", "proximal_gradient", an instance from
-        `gradfit.solvers`, or a Keras optimizer by name, class or instance.
+        "auto", "exact", "newton", "lbfgs", "proximal_newton", "proximal_gradient", "constrained_newton", an
+        instance from `gradfit.solvers`, or a Keras optimizer by name, class or instance.
     max_iter : int, optional
         None is the solver's own limit. An iteration is one update with all rows, or one pass of mini-batches.
     tol : float, default=1e-6
@@ -210,12 +217,13 @@ class LinearRegression(LinearRegressor):
     intercept_ : float or ndarray of shape (n_targets,)
     converged_ : bool
     status_, message_ : str
-        Why the fit ended, for programs and for people.
+        Why the fit ended, for programs and for people; with ``verbose`` also which bounds and constraints are active.
     n_iter_ : int
     n_passes_ : float
         How often all rows were read.
     gradient_norm_ : float
-        Largest component of the (sub)gradient at the returned coefficients, in the user's units.
+        Largest component of the (sub)gradient at the returned coefficients, in the user's units, without what bounds
+        and constraints hold back.
     loss_curve_ : ndarray of shape (n_iter_,)
         The objective after each iteration.
     coef_path_, intercept_path_ : ndarray
@@ -240,6 +248,8 @@ class LinearRegression(LinearRegressor):
         *,
         alpha=0.0,
         l1_ratio=0.0,
+        bounds=None,
+        constraints=None,
         fit_intercept=True,
         standardize=True,
         solver="auto",
@@ -254,6 +264,8 @@ class LinearRegression(LinearRegressor):
         self.loss = loss
         self.alpha = alpha
         self.l1_ratio = l1_ratio
+        self.bounds = bounds
+        self.constraints = constraints
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.solver = solver

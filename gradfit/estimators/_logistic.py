@@ -29,6 +29,11 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         Inverse strength of the penalty, as in scikit-learn; np.inf means no penalty.
     l1_ratio : float, default=0.0
         Share of the L1 norm in the penalty.
+    bounds : pair, sequence of pairs, dict or scipy.optimize.Bounds, optional
+        As for `LinearRegression`; of three and more classes they hold for the coefficients of each.
+    constraints : scipy.optimize.LinearConstraint or sequence of them, optional
+        As for `LinearRegression`: for the coefficients of each class or, if A has n_classes * n_features columns, for
+        those of all classes, ``coef_.ravel()``.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into `sample_weight`.
     fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path
@@ -57,6 +62,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         C=1.0,
         *,
         l1_ratio=0.0,
+        bounds=None,
+        constraints=None,
         class_weight=None,
         fit_intercept=True,
         standardize=True,
@@ -71,6 +78,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
     ):
         self.C = C
         self.l1_ratio = l1_ratio
+        self.bounds = bounds
+        self.constraints = constraints
         self.class_weight = class_weight
         self.fit_intercept = fit_intercept
         self.standardize = standardize
@@ -197,6 +206,9 @@ class LogisticRegression(ClassifierMixin, PartialFit):
     def _get_loss(self):
         return BinaryLogLoss() if len(self.classes_) == 2 else MultinomialLogLoss()
 
+    def _output_labels(self, count):
+        return list(self.classes_) if count > 1 else [""]
+
     def _get_penalty(self, total_weight):
         return ElasticNet(1.0 / (float(self.C) * total_weight), float(self.l1_ratio))
 
@@ -249,7 +261,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         return index.astype(dtype) if len(self.classes_) == 2 else index.astype(np.int32)
 
     def _publish(self, objective, results, device):
-        if np.isinf(self.C) and self._is_separated(objective, results[0]):
+        has_room = objective.limits is None or objective.limits.has_room(results[0].coef)
+        if np.isinf(self.C) and has_room and self._is_separated(objective, results[0]):
             results[0].status = "separable"
         return super()._publish(objective, results, device)
 

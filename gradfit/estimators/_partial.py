@@ -15,7 +15,7 @@ from gradfit.estimators._base import LinearModel
 from gradfit.solvers import GradientDescent
 from gradfit.solvers._settings import check_settings
 from gradfit.solvers._solve import solve, solve_sums
-from gradfit.solvers._strategy import find_solver, get_solver, reads_all_rows
+from gradfit.solvers._strategy import check_limits, find_solver, get_solver, reads_all_rows
 
 _BATCH_SIZE = 32
 
@@ -110,6 +110,7 @@ class PartialFit(LinearModel):
         else:
             default = (isinstance(self.solver, str) and self.solver == "auto") or reads_all_rows(self.solver)
             found = GradientDescent() if default else find_solver(self.solver)
+            check_limits(self.solver, found, objective)
         return found if found.batch_size is not None else found.set_params(batch_size=_BATCH_SIZE)
 
     def _settings_of(self, rows, solver) -> dict:

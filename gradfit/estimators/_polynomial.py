@@ -18,13 +18,15 @@ class PolynomialRegression(LinearRegressor):
     Minimizes ``sum_i w_i l(y_i, z_i) / sum_i w_i + alpha (l1_ratio ||b||_1 + (1 - l1_ratio) / 2 ||b||^2)`` for
     ``z = c + sum_k b_k prod_j x_j^e_kj``. Without a penalty the fit runs on Chebyshev polynomials of the
     features mapped to [-1, 1] and the monomial coefficients are converted exactly, then rounded once; with a
-    penalty, which is on the monomial coefficients, it runs on the monomials.
+    penalty, bounds or constraints, which are on the monomial coefficients, it runs on the monomials.
 
     Parameters
     ----------
     degree : int, default=2
     interaction_only : bool, default=False
         Only products of distinct features.
+    bounds, constraints
+        As for `LinearRegression`, on the monomial coefficients; by the names that `get_feature_names_out` gives.
     loss, alpha, l1_ratio, fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, \
 verbose, record_path
         As for `LinearRegression`.
@@ -59,6 +61,8 @@ verbose, record_path
         loss="squared_error",
         alpha=0.0,
         l1_ratio=0.0,
+        bounds=None,
+        constraints=None,
         fit_intercept=True,
         standardize=True,
         solver="auto",
@@ -75,6 +79,8 @@ verbose, record_path
         self.loss = loss
         self.alpha = alpha
         self.l1_ratio = l1_ratio
+        self.bounds = bounds
+        self.constraints = constraints
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.solver = solver
@@ -97,7 +103,12 @@ verbose, record_path
         self._features = features.fit(X[:1])
         self.powers_ = features.powers_
         plain = self.alpha > 0 or not self.fit_intercept or not self.standardize or issparse(X)
-        self._basis = None if plain else Chebyshev.on_range_of(X, self.powers_)
+        is_limited = self.bounds is not None or self.constraints is not None
+        self._basis = None if plain or is_limited else Chebyshev.on_range_of(X, self.powers_)
+
+    def _term_names(self, n_features, names=None):
+        names = getattr(self, "feature_names_in_", None) if names is None else names
+        return list(self._features.get_feature_names_out(names))
 
     def _columns(self, X):
         return self._features.transform(X) if self._basis is None else self._basis.columns(X)
@@ -118,9 +129,6 @@ verbose, record_path
 
     def _fitted(self):
         return np.asarray(self._basis_coef, np.float64), np.asarray(self._basis_intercept, np.float64)
-
-    def _feature_names(self):
-        return list(self.get_feature_names_out())
 
     def _linear(self, X):
         raw = self._columns(X) @ self._basis_coef.T + self._basis_intercept

@@ -16,7 +16,7 @@ _ON_PLANE_ULPS = 64
 _STILL = 1e-3  # steps of drifting parameters are near 1 on a logarithmic scale, those of others far below
 
 
-def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) -> Inference:
+def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, feature_names) -> Inference:
     """Return the inference of a fitted linear model."""
     rows = rows_of(model, X, y, sample_weight, offset)
     objective, loss = rows.objective, rows.loss
@@ -30,7 +30,7 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) ->
         rows.kinks = _at_kinks(rows, weights)
         covariance = "kernel" if covariance == "model" else covariance
     sums = Sums(rows, covariance, likelihood, weights == "frequency", groups)
-    return _composed(model, sums, weights)
+    return _composed(model, sums, weights, feature_names)
 
 
 def _check(objective, covariance, groups):
@@ -88,7 +88,7 @@ def _at_kinks(rows, weights):
     return (above - below) * kink_density(residual, count, spread, -below / (above - below)), slope
 
 
-def _composed(model, sums, weights) -> Inference:
+def _composed(model, sums, weights, feature_names) -> Inference:
     """Return what the sums say."""
     rows, kind = sums.rows, sums.covariance
     loss, objective = rows.loss, rows.objective
@@ -102,7 +102,7 @@ def _composed(model, sums, weights) -> Inference:
         dispersion = sums.pearson / freedom if freedom > 0 else np.nan
     sums.finish(sums.deviance / n if loss.quadratic else dispersion)
     covariance = _covariance(sums, bread, ridge, k) * (dispersion if kind == "model" and sums.likelihood else 1.0)
-    coef, names = _coefficients(model, rows.n_outputs)
+    coef, names = _coefficients(model, rows.n_outputs, feature_names)
     reasons = reasons_of(bread, reported, dead, rows.held, model.status_)
     if model.status_ == "drifting":
         reasons = dict.fromkeys(_moving(rows, bread, coef), "still growing: no finite optimum") | reasons
@@ -160,11 +160,14 @@ def _correction(kind, n, k, groups) -> float:
     return n / (n - k) if groups is None else count / (count - 1.0) * (n - 1.0) / (n - k)
 
 
-def _coefficients(model, outputs):
+def _coefficients(model, outputs, feature_names):
     """Return the reported coefficients, (parameters,), and their names; of several classes differences to the first."""
     coef, intercept = np.atleast_2d(model.coef_), np.ravel(model.intercept_)
     values = np.column_stack([coef, intercept]) if model.fit_intercept else coef
-    names = model._feature_names() + ["intercept"] * bool(model.fit_intercept)
+    names = model._term_names(coef.shape[1], feature_names)
+    if len(names) != coef.shape[1]:
+        raise ValueError(f"feature_names: got {len(names)} names for {coef.shape[1]} features; give one a column of X.")
+    names += ["intercept"] * bool(model.fit_intercept)
     values = values.astype(np.float64)
     if outputs == 1:
         return values[0], names

@@ -11,14 +11,14 @@ from gradfit.inspection._predictor import CurvePredictor, refuse_offset
 from gradfit.inspection._result import About, Inference
 
 
-def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights) -> Inference:
+def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, feature_names) -> Inference:
     """Return the inference of a fitted nonlinear model of one curve."""
     loss, known = model._get_loss(), "model" if model._get_loss().quadratic else "HC1"
     refuse_offset(offset)
-    if covariance not in ("auto", known) or groups is not None or weights != "precision":
+    if covariance not in ("auto", known) or weights != "precision" or (groups, feature_names) != (None, None):
         raise ValueError(
             f"inference: NonlinearRegression has the covariance of its own fit, covariance={known!r}, weights that are "
-            "precisions, and no groups; leave these at their defaults."
+            "precisions, names of its own, and no groups; leave these at their defaults."
         )
     if model.coef_.ndim > 1:
         raise ValueError(f"y: inference takes one curve, got a fit of {len(model.coef_)}; fit a model for each.")

@@ -11,8 +11,9 @@ _WEIGHTS = ("precision", "frequency")
 
 
 def inference(
-    model, X, y=None, sample_weight=None, *, offset=None, covariance="auto", groups=None, weights="precision"
-) -> Inference:
+    model, X, y=None, sample_weight=None, *, offset=None, covariance="auto", groups=None, weights="precision",
+    feature_names=None,
+) -> Inference:  # fmt: skip
     """Return standard errors, tests, intervals and criteria of a fitted model, given the rows it was fitted to.
 
     With ``H = sum_i w_i l''_i x_i x_i'`` and scores ``s_i = w_i l'_i x_i`` at the estimates, both from the tape, the
@@ -54,6 +55,8 @@ def inference(
     weights : {"precision", "frequency"}, default="precision"
         What weights stand for: the inverse of a row's variance, or of its dispersion, so that `n` is the number of
         rows of positive weight; or so many equal rows, so that `n` is their sum.
+    feature_names : sequence of str of length n_features, optional
+        Names of the columns of X, where these have none of their own.
 
     Returns
     -------
@@ -120,4 +123,6 @@ def inference(
     for name, value, allowed in (("covariance", covariance, _COVARIANCES), ("weights", weights, _WEIGHTS)):
         if value not in allowed:
             raise ValueError(f"{name}={value!r} is not allowed. Allowed: {', '.join(map(repr, allowed))}.")
-    return model._infer(X, y, sample_weight, offset, covariance=covariance, groups=groups, weights=weights)
+    return model._infer(
+        X, y, sample_weight, offset, covariance=covariance, groups=groups, weights=weights, feature_names=feature_names
+    )

@@ -144,6 +144,7 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
 def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> SolveResult:
     """Run stages one after the other; `max_iter` bounds the iterations of all of them together."""
     before: tuple = (None, None)
+    theta = plan[0].objective.project(theta)
     done, used, final = None, 0, plan[-1].objective
     final_scale = final.slope_scale(baseline)
     for stage in plan:
