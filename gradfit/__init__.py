@@ -11,12 +11,14 @@ from gradfit.estimators import (
     to_keras,
 )
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
+from gradfit.inspection._diagnostic_display import CoefficientDisplay, ResidualsDisplay
 from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
 from gradfit.inspection._inference import inference
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CoefficientDisplay",
     "CoefficientPathDisplay",
     "EquationSystem",
     "FitDisplay",
@@ -25,6 +27,7 @@ __all__ = [
     "LossCurveDisplay",
     "NonlinearRegression",
     "PolynomialRegression",
+    "ResidualsDisplay",
     "__version__",
     "check_gradient",
     "derivative",

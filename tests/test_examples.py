@@ -273,3 +273,27 @@ def test_save_and_serve(run):
     assert model.converged_
     growth = np.asarray(trained(grid))[:, 0] / model.predict(grid)
     np.testing.assert_allclose(growth.mean(), 1.6, atol=0.1)
+
+
+def test_claims(run):
+    (table, severity, premium), output = run("claims")
+    truth = [0.9, 0.3, 0.06, 0.4]
+    assert (np.abs(table.coef[:4] - truth) < 3 * table.std_errors[:4]).all()
+    np.testing.assert_allclose(severity.coef_, [0.2, 0.0, 0.05, -0.1], atol=0.1)
+    paid, product, tweedie = numbers(output.replace(",", " "), "paid")
+    assert product == pytest.approx(paid, rel=0.01)
+    assert tweedie == pytest.approx(paid, rel=0.01)
+    assert premium.converged_
+
+
+def test_logistic_table(run):
+    table, output = run("logistic_table")
+    assert table.names[-1] == "intercept"
+    assert output.count("<.0001") >= 3
+    assert numbers(output, "smoothness and symmetry together: chi")[-1] == pytest.approx(0.41, abs=0.01)
+
+
+def test_robust_errors(run):
+    (result, bootstrap), output = run("robust_errors")
+    np.testing.assert_allclose(result.std_errors[:4], bootstrap, rtol=0.35)
+    assert "HC1" in output

@@ -15,7 +15,7 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, fe
     """Return the inference of a fitted nonlinear model of one curve."""
     loss, known = model._get_loss(), "model" if model._get_loss().quadratic else "HC1"
     refuse_offset(offset)
-    if covariance not in ("auto", known) or weights != "precision" or (groups, feature_names) != (None, None):
+    if covariance not in ("auto", known) or weights != "precision" or not (groups is None and feature_names is None):
         raise ValueError(
             f"inference: NonlinearRegression has the covariance of its own fit, covariance={known!r}, weights that are "
             "precisions, names of its own, and no groups; leave these at their defaults."

@@ -393,14 +393,14 @@ def test_what_is_active():
     assert "At a bound" not in LinearRegression(bounds=(0, None)).fit(X, y).message_
     labels = LogisticRegression(bounds=(-0.3, 0.6), verbose=1).fit(X, LABELS)
     assert "0: x0" in labels.message_
-    rows = model._wrap(X, y, None)
+    rows = model._wrap(X, y, None, None)
     objective = model._objective(rows)
     assert isinstance(objective, LinearObjective)
     active = objective.active(objective.from_user(model.coef_[None], np.atleast_1d(model.intercept_)))
     assert np.array_equal(active.at_bound[0], model.coef_ == 0)
     assert np.array_equal(active.rows, np.ones((1, 6)))
     free = LinearRegression()
-    objective = free._objective(free._wrap(X, y, None))
+    objective = free._objective(free._wrap(X, y, None, None))
     assert not objective.active(np.ones(7)).at_bound.any()
     assert len(objective.active(np.ones(7)).rows) == 0
 
