@@ -7,7 +7,7 @@ import numpy as np
 from gradfit.solvers._linear_algebra import factorize, jitter
 from gradfit.solvers._proximal_newton import ProximalNewton
 
-_FREEDOM = 1e3
+_FREEDOM = 1e3  # convergence in 1 to 5 steps on random problems; 3e4 made rows look dependent, 1 took over 200 steps
 
 
 class ConstrainedNewton(ProximalNewton):
