@@ -105,6 +105,11 @@ class LinearModel(BaseEstimator, ABC):
         if not (y is None and sample_weight is None and offset is None):
             raise ValueError("y, sample_weight, offset: a tf.data.Dataset brings its own; pass X only.")
         rows = DatasetRows(dataset, self._encode_target, self._first_columns())
+        if rows.offset.shape[1] not in (1, self._n_targets()):
+            raise ValueError(
+                f"X: the tf.data.Dataset has {rows.offset.shape[1]} offsets a row; it must have one, or "
+                f"{self._n_targets()}: one for each target or class."
+            )
         if getattr(self, "n_features_in_", None) != rows.n_inputs:
             self.__dict__.pop("feature_names_in_", None)
         self.n_features_in_ = rows.n_inputs
@@ -254,11 +259,12 @@ class LinearModel(BaseEstimator, ABC):
 
     def _checked_offset(self, offset, X):
         """Return an offset as an array, (n,) or one column for each linear predictor, or raise ValueError."""
-        offset = check_array(offset, ensure_2d=False, dtype=X.dtype, input_name="offset")
-        n_rows, n_columns = X.shape[0], self._n_targets()
-        if offset.shape not in ((n_rows,), (n_rows, n_columns)):
+        if np.ndim(offset) > 0:  # else its shape is wrong
+            offset = check_array(offset, ensure_2d=False, dtype=X.dtype, input_name="offset")
+        n_rows, n_columns, shape = X.shape[0], self._n_targets(), np.shape(offset)
+        if shape not in ((n_rows,), (n_rows, n_columns)):
             more = f" or ({n_rows}, {n_columns})" if n_columns > 1 else ""
-            raise ValueError(f"offset has shape {offset.shape}; it must be ({n_rows},){more}, one number a row of X.")
+            raise ValueError(f"offset has shape {shape}; it must be ({n_rows},){more}, one number a row of X.")
         return offset
 
 

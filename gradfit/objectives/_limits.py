@@ -52,9 +52,9 @@ class Limits:
         lower, upper = bounds_of(_for_each(bounds, names), names)
         matrix, low, high = _rows_of(constraints, len(names), n_outputs)
         out = cls(lower, upper, matrix, low, high, names)
-        if constraints is not None:
+        if len(low):
             out._check_feasible(n_outputs)
-        return out if len(out.low) or np.isfinite([lower, upper]).any() else None
+        return out if len(low) or np.isfinite([lower, upper]).any() else None
 
     def inside(self, unit, fit_intercept: bool, n_outputs: int):
         """Return lower and upper bounds of flat parameters, (size,), or None for both and a polyhedron.
@@ -158,13 +158,11 @@ def _is_near(value, side, noise):
 
 def _for_each(bounds, names):
     """Return bounds as they are, but one pair for all as one for each."""
-    if (
-        bounds is not None
-        and not isinstance(bounds, Bounds)
-        and (isinstance(bounds, str) or not hasattr(bounds, "__len__"))
-    ):
+    if bounds is None or isinstance(bounds, (dict, Bounds)):
+        return bounds
+    if not isinstance(bounds, (list, tuple)) and np.ndim(bounds) == 0:  # a number, a text, a set
         raise ValueError(f"bounds={bounds!r} is not allowed; it must be a pair (low, high), or one for each feature.")
-    if bounds is None or isinstance(bounds, (dict, Bounds)) or len(bounds) != 2:
+    if len(bounds) != 2:
         return bounds
     return [tuple(bounds)] * len(names) if all(side is None or np.isscalar(side) for side in bounds) else bounds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,22 +145,24 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
 def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> SolveResult:
     """Run stages one after the other; `max_iter` bounds the iterations of all of them together."""
     before: tuple = (None, None)
-    theta = plan[0].objective.project(theta)
+    theta = origin = plan[0].objective.project(theta)
     done, used, final = None, 0, plan[-1].objective
     final_scale = final.slope_scale(baseline)
     for stage in plan:
         budget = stage.solver.default_max_iter if options.max_iter is None else options.max_iter - used
         if budget <= 0 and stage is not plan[-1]:
             continue
-        curvature = _curvature(stage, theta, before)
         same = stage.objective is final or stage.objective.loss is final.loss
         optimizer_state = None if options.optimizer_states is None else options.optimizer_states[k]
-        result = minimize(
-            stage.solver, stage.objective, Start(theta, curvature, seed, optimizer_state), max_iter=max(budget, 0),
+        run = partial(
+            minimize, stage.solver, stage.objective, max_iter=max(budget, 0),
             tol=stage.tol, scale=final_scale if same else stage.objective.slope_scale(baseline),
             is_last=stage is plan[-1], record=options.record,
             report=None if options.progress is None else options.progress(stage), monitor=monitor,
         )  # fmt: skip
+        result = run(Start(theta, _curvature(stage, theta, before), seed, optimizer_state))
+        if theta is not origin and not np.isfinite(result.value):  # as rows may be that an easier stage has not seen
+            result = run(Start(origin, _curvature(stage, origin, before), seed, optimizer_state))
         if budget <= 0 and done is not None:  # only evaluated
             result.n_iter, result.loss_curve, result.path = 0, [], []
         theta, used, before = result.theta, used + result.n_iter, (stage.objective, result.hessian)

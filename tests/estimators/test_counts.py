@@ -141,6 +141,19 @@ def test_any_unit_of_the_target(name, size, dtype):
     tolerance = 1e-5 if dtype == np.float64 else 5e-3
     assert_allclose(model.coef_ * X.std(axis=0), plain.coef_ * X.std(axis=0), atol=tolerance)
     assert_allclose(model.intercept_, plain.intercept_ + np.log(size), atol=tolerance * 20)
+    assert_allclose(model.score(X, y), plain.score(X, targets[name]), atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [1e6, 1e9, 1e12, 1e30])
+def test_huge_counts_of_a_negative_binomial_are_amounts(size, dtype):
+    """Their shape is that of gamma distributed ones: no digits cancel on the way there."""
+    X, targets, _, _ = data(5)
+    X, y = X.astype(dtype), (size * targets["gamma"]).astype(dtype)
+    model, gamma = (LinearRegression(loss).fit(X, y) for loss in (losses.NegativeBinomial(0.5), "gamma"))
+    assert model.converged_
+    assert_allclose(model.coef_ * X.std(axis=0), gamma.coef_ * X.std(axis=0), atol=1e-4)
+    assert_allclose(model.score(X, y), gamma.score(X, y), atol=1e-4)
 
 
 def test_targets_on_which_a_first_order_solver_stays_at_zero():
@@ -164,6 +177,17 @@ def test_one_huge_exposure(seed):
     expected = sm.GLM(y, sm.add_constant(X), sm.families.Poisson(), exposure=exposure).fit(tol=1e-14, maxiter=500)
     assert model.converged_
     assert_allclose([model.intercept_, *model.coef_], expected.params, rtol=1e-6)
+
+
+def test_a_row_far_out_that_the_sample_has_not_seen():
+    """At the optimum of the sample its mean overflows: the fit starts anew."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(70_000, 2))
+    y = rng.poisson(np.exp(X[:, 0])).astype(float)
+    X[7], y[7] = 2000.0, 3.0
+    models = [LinearRegression("poisson", solver=s, random_state=0, **TIGHT).fit(X, y) for s in ("auto", "newton")]
+    assert models[0].converged_
+    assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-6)
 
 
 def test_rates_with_exposures_as_weights_are_counts_with_an_offset():

@@ -413,6 +413,8 @@ def test_what_is_active():
         ("must hold numbers", {"bounds": ("a", "b")}),
         ("bounds=5 is not allowed; it must be a pair", {"bounds": 5}),
         ("bounds='low' is not allowed; it must be a pair", {"bounds": "low"}),
+        ("bounds={0, 1} is not allowed; it must be a pair", {"bounds": {0, 1}}),
+        ("bounds=array\\(1.\\) is not allowed; it must be a pair", {"bounds": np.array(1.0)}),
         ("must be one pair for each of: x0, x1", {"bounds": [(0, 1)] * 3}),
         ("must be one pair for each of: x0, x1", {"bounds": Bounds([0, 0], [1, 1])}),
         ("bounds names 'age', which is none of: x0", {"bounds": {"age": (0, 1)}}),
@@ -438,6 +440,17 @@ def test_what_is_active():
 def test_what_cannot_be_is_refused(sentence, settings):
     with pytest.raises(ValueError, match=sentence):
         LinearRegression(**settings).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [[], LinearConstraint(np.zeros(6), 0, 1), LinearConstraint(np.zeros((0, 6)), [], [])],
+    ids=["none", "of zeros", "without rows"],
+)
+def test_constraints_of_nothing_are_none(constraints):
+    model = LinearRegression(constraints=constraints, bounds=(0, None)).fit(X, y)
+    assert np.array_equal(model.coef_, LinearRegression(bounds=(0, None)).fit(X, y).coef_)
+    assert LinearRegression(constraints=constraints).fit(X, y).converged_
 
 
 def test_contract():
