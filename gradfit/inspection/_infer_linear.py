@@ -120,7 +120,7 @@ def _composed(model, sums, weights, feature_names) -> Inference:
         kind=kind, weights=weights, uses_t=kind == "kernel" or (kind == "model" and loss.quadratic),
         is_shrunken=ridge is not None,
         about=About(title, loss, model.message_, bool(model.converged_), sums.is_weighted),
-        predictor=LinearPredictor(copy(model), objective.rows.scaling, rows.theta, covariance),
+        predictor=LinearPredictor(copy(model), loss, objective.rows.scaling, rows.theta, covariance),
     )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ class Sums:
         def part(chunk):
             slope, curvature = self.rows.information(chunk, False)
             curvature = curvature[:, 0, 0] / (chunk.weight if self.frequency else 1.0)
-            left = 1.0 - curvature * chunk.quadratic_form(inverse)
+            left = 1.0 - curvature * chunk.forms(inverse)[:, 0, 0]
             return (chunk.grams(self._squares(slope, chunk.weight) / left[:, None, None] ** power),)
 
         (self.meat,) = self.rows.total(part)

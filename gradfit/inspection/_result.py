@@ -12,6 +12,7 @@ from scipy import stats
 from gradfit.inspection._intervals import Prediction, of_mean, of_observation
 from gradfit.inspection._table import as_html, as_text
 from gradfit.inspection._uncertainty import correlations
+from gradfit.losses._classification import BinaryLogLoss
 
 
 class WaldTest(NamedTuple):
@@ -172,26 +173,28 @@ class Inference:
         "mean": the interval of ``z = x' theta + offset`` by the delta method, mapped by the inverse link.
         "observation": of a new row of weight 1, for least squares by Student's t, else quantiles of the loss's
         distribution mixed over the normal distribution of z by 9 Gauss-Hermite nodes, its dispersion taken as known.
+        Of several classes every one is given, as a row either is of it or not, with z its log-odds.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
         kind : {"mean", "observation"}, default="mean"
         level : float, default=0.95
-        offset : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
 
         Returns
         -------
         Prediction
-            A named tuple of arrays (n_samples,): prediction, lower, upper.
+            A named tuple of arrays (n_samples,), of several classes (n_samples, n_classes): prediction, lower, upper.
         """
         if kind not in ("mean", "observation"):
             raise ValueError(f"kind={kind!r} is not allowed. Allowed: 'mean', 'observation'.")
         quantile, (raw, error) = self._quantile(level), self._predictor.linear(X, offset)
         error = np.full_like(error, np.nan) if self.is_shrunken else error
+        loss = BinaryLogLoss() if raw.ndim > 1 else self._about.loss  # of one class against the others
         if kind == "mean":
-            return of_mean(self._about.loss, raw, error, quantile)
-        return of_observation(self._about.loss, raw, error, self.dispersion, quantile, level)
+            return of_mean(loss, raw, error, quantile)
+        return of_observation(loss, raw, error, self.dispersion, quantile, level)
 
     def influence(self, X, y=None, sample_weight=None, offset=None):
         """Return leverages, Cook's distances and internally studentized Pearson residuals of the rows of the fit.
@@ -214,9 +217,10 @@ class Inference:
         """Return approximate leave-one-out losses ``l(y_i, z_i)`` of a fit without row i, (n_samples,).
 
         ``z_i`` is where one Newton step without the row leads, in closed form from the Hessian of the fit and the
-        row's own derivatives: ``x_i' theta + q_i l'_i / (1 - q_i l''_i)``, ``q_i = x_i' (H + ridge)^-1 x_i``. Exact
-        for least squares. The rows whose losses change most get a second step, as many as a few seconds allow. Where
-        the objective is a mean, a row takes its share of the penalty along.
+        row's own derivatives: ``x_i' theta + (1 - q_i l''_i)^-1 q_i l'_i``, ``q_i = x_i' (H + ridge)^-1 x_i``, which
+        are matrices for several classes. Exact for least squares. The rows whose losses change most get a second
+        step, as many as a few seconds allow. Where the objective is a mean, a row takes its share of the penalty
+        along. NaN for a row that alone determines a parameter.
 
         Parameters
         ----------

@@ -63,10 +63,9 @@ class Chunk(NamedTuple):
         parts = [[self.gram(u[:, j, k]) if k <= j else None for k in range(j + 1)] for j in range(u.shape[1])]
         return np.block([[parts[max(j, k)][min(j, k)] for k in range(u.shape[1])] for j in range(u.shape[1])])
 
-    def quadratic_form(self, matrix) -> np.ndarray:
-        """Return ``x' matrix x`` of every row."""
-        x = self.dense
-        return np.einsum("np,np->n", x @ matrix, x)
+    def forms(self, matrix) -> np.ndarray:
+        """Return ``x' M_jk x`` of every row, (n, K, K), for the blocks of a matrix."""
+        return quadratic_forms(self.dense, matrix)
 
     def scores(self, slope) -> np.ndarray:
         """Return the gradient of every row, (n, outputs * columns)."""
@@ -137,9 +136,6 @@ class RowModel:
             while pending:
                 yield pending.popleft().result()
 
-    def _mapped(self, function, *given):
-        return function(self._chunk(*given))
-
     def _chunk(self, block, part, of_targets, start):
         scaling, theta = self.objective.rows.scaling, self.theta.reshape(self.n_outputs, -1)
         y, weight = block.y[part], np.asarray(block.weight[part], np.float64)
@@ -162,12 +158,7 @@ class RowModel:
 
     def derivatives(self, y, weight, raw):
         """Return losses (n,), slopes (n, K) and curvatures (n, K, K), times the weight."""
-        rows = (y, weight, np.ascontiguousarray(raw))
-        with tf.device("CPU"):  # where the rows are
-            columns = RowDerivatives(self.kind, "hessian").program(*rows)(*rows, self.numbers).numpy()
-        k = self.n_outputs
-        loss, slope, curvature = columns[:, 0], columns[:, 1 : 1 + k], columns[:, 1 + k :].reshape(-1, k, k)
-        return loss, slope, curvature
+        return derivatives(self.kind, self.numbers, y, weight, raw)
 
     def information(self, chunk, expected: bool):
         """Return slopes and curvatures of a chunk; `expected` puts the mean for y, in which l'' is affine."""
@@ -176,6 +167,25 @@ class RowModel:
             return (chunk.weight * slope)[:, None], (chunk.weight * self.kinks[0])[:, None, None]
         y = chunk.mean if expected and not self.loss.per_class else chunk.y
         return self.derivatives(y, chunk.weight, chunk.raw)[1:]
+
+
+def derivatives(kind, numbers, y, weight, raw):
+    """Return losses (n,), slopes (n, K) and curvatures (n, K, K), times the weight, for raw (n, K)."""
+    rows, k = (y, weight, np.ascontiguousarray(raw)), raw.shape[1]
+    with tf.device("CPU"):  # where the rows are
+        columns = RowDerivatives(kind, "hessian").program(*rows)(*rows, numbers).numpy()
+    return columns[:, 0], columns[:, 1 : 1 + k], columns[:, 1 + k :].reshape(-1, k, k)
+
+
+def quadratic_forms(x, matrix) -> np.ndarray:
+    """Return ``x' M_jk x`` of every row of x (n, d), (n, K, K), for the blocks of a matrix (K d, K d)."""
+    d = x.shape[1]
+    k = len(matrix) // d
+    blocks = matrix.reshape(k, d, k, d)
+    out = np.empty((len(x), k, k))
+    for i, j in np.ndindex(k, k):
+        out[:, i, j] = np.einsum("np,np->n", x @ blocks[i, :, j], x)
+    return out
 
 
 def rows_of(model, X, y, sample_weight, offset) -> RowModel:

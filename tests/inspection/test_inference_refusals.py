@@ -79,9 +79,8 @@ def test_refusals(data):
     for call, message in [
         (lambda: inference(classes, X, labels, covariance="HC3"), "of several classes has no leverages"),
         (lambda: inference(LinearRegression(Quantile()).fit(X, y), X, y, covariance="HC2"), "without curvature"),
-        (lambda: result.predict(X), "intervals are not given for several classes"),
-        (lambda: result.influence(X, labels), "influence: not given for a loss of several classes"),
-        (lambda: result.loo(X, labels), "loo: not given for a loss of several classes"),
+        (lambda: result.influence(X, labels), "influence: not given for several classes"),
+        (lambda: inference(LinearRegression(Quantile()).fit(X, y), X, y).loo(X, y), "loo: not given for a loss with"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
