@@ -118,7 +118,7 @@ def inference(
     if not hasattr(model, "_infer"):
         raise TypeError(
             f"inference: {type(model).__name__} is not served. Pass a fitted LinearRegression, PolynomialRegression, "
-            "LogisticRegression or NonlinearRegression."
+            "LogisticRegression or NonlinearRegression; of a Pipeline its last step, with pipeline[:-1].transform(X)."
         )
     for name, value, allowed in (("covariance", covariance, _COVARIANCES), ("weights", weights, _WEIGHTS)):
         if value not in allowed:

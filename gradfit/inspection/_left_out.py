@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradfit.inspection._covariance import inverse
+from gradfit.inspection._covariance import inverse, left_of
 from gradfit.inspection._passes import Sums
 from gradfit.inspection._row_sums import rows_of
 
 _MOST_WORK = 2e9  # multiplications for second Newton steps: a few seconds
 _AT_ONCE = 64  # rows whose fits are refined in one pass
-_ALONE_ULPS = 64  # so many roundings of one minus its leverage, for each parameter: a row that alone determines one
 
 
 class Influence(NamedTuple):
@@ -76,9 +75,10 @@ class LeftOut:
         for chunk in self.rows.chunks():
             _, _, curvature = self.rows.derivatives(chunk.y, chunk.weight, chunk.raw)
             leverage = (curvature * chunk.forms(self.matrix))[:, 0, 0]
-            scale = dispersion * loss.variance(chunk.mean) * (1.0 - leverage)
+            left = left_of(1.0 - leverage, len(self.matrix))
+            scale = dispersion * loss.variance(chunk.mean) * left
             residual = np.sqrt((1.0 if frequency else chunk.weight) / scale) * (chunk.y - chunk.mean)
-            distance = residual**2 * leverage / (1.0 - leverage) / self.n_parameters
+            distance = residual**2 * leverage / left / self.n_parameters
             columns.append([(chunk.kept, part) for part in (leverage, distance, residual)])
         return Influence(*(self._by_row(part) for part in zip(*columns, strict=True)))
 
@@ -104,7 +104,7 @@ class LeftOut:
             form = form + share[:, :, None] * chunk.forms(shrunk @ self.matrix)
             step = share * (pulls[0] + share * pulls[1])
         left = np.eye(outputs) - form @ curvature
-        left[np.linalg.det(left) <= _ALONE_ULPS * len(rows.theta) * np.finfo(float).eps] = np.nan
+        left[np.isnan(left_of(np.linalg.det(left), len(rows.theta)))] = np.nan
         step = np.linalg.solve(left, form @ slope[:, :, None] + np.expand_dims(step, -1))[:, :, 0]
         return loss / chunk.weight, rows.derivatives(chunk.y, ones, chunk.raw + step)[0]
 
@@ -134,7 +134,7 @@ class LeftOut:
             for k, theta in enumerate(thetas):
                 raw = chunk.dense @ self._by_class(theta).T + chunk.offset
                 _, slope, curvature = self.rows.derivatives(chunk.y, chunk.weight, raw)
-                gradients[k] += (slope.T @ chunk.dense).ravel()
+                gradients[k] += chunk.sums(slope).ravel()
                 hessians[k] += chunk.grams(curvature)
         thetas = [self._stepped(*each) for each in zip(picked, thetas, gradients, hessians, strict=True)]
         return [self._derivatives(row, theta, np.ones(1))[0].item() for row, theta in zip(picked, thetas, strict=True)]

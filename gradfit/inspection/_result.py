@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from gradfit.inspection._intervals import Prediction, of_mean, of_observation
 from gradfit.inspection._table import as_html, as_text
 from gradfit.inspection._uncertainty import correlations
 from gradfit.losses._classification import BinaryLogLoss
+
+_CONTRADICTS = 1e-6  # of the largest distance from a restriction
 
 
 class WaldTest(NamedTuple):
@@ -72,6 +75,7 @@ class Inference:
         self.names, self.coef = names, coef
         self.kind, self.weights, self.uses_t, self.is_shrunken = kind, weights, uses_t, is_shrunken
         self.reasons = {names[i]: reasons[i] for i in sorted(reasons)}
+        self._reasons = reasons  # by number, as names may stand twice
         self.covariance = _without(covariance, reasons)
         self.n, self.df_resid, self.dispersion = (float(statistics[key]) for key in ("n", "df_resid", "dispersion"))
         self.log_likelihood = float(statistics["log_likelihood"])
@@ -147,22 +151,29 @@ class Inference:
         WaldTest
             A named tuple (statistic, df, p_value).
         """
-        R = np.atleast_2d(np.asarray(R, np.float64))
+        R, r = np.atleast_2d(np.asarray(R, np.float64)), np.asarray(0.0 if r is None else r, np.float64)
         if R.shape[1] != len(self.coef):
             raise ValueError(
                 f"R: got {R.shape[1]} columns for {len(self.coef)} parameters; see `names` for their order."
             )
+        if not (np.isfinite(R).all() and R.any(axis=1).all() and np.isfinite(r).all() and np.size(r) in (1, len(R))):
+            raise ValueError(
+                "R, r: must be finite; every row of R restricts some parameter, and r has one number each."
+            )
         used = R.any(axis=0)
-        if self.is_shrunken or not np.isfinite(self.std_errors[used]).all():
+        errors = self.std_errors[used]
+        if self.is_shrunken or not (np.isfinite(errors) & (errors > 0)).all():
             why = "a penalty has shrunken the estimates" if self.is_shrunken else "R uses parameters without an error"
             raise ValueError(f"wald_test: no test is given, as {why}; see summary().")
-        distance = R @ self.coef - (0.0 if r is None else np.asarray(r, np.float64))
-        covariance = R[:, used] @ self.covariance[np.ix_(used, used)] @ R[:, used].T
-        unit = np.sqrt(np.diagonal(covariance))
-        unit = np.where(unit > 0, unit, 1.0)
-        scaled = covariance / unit / unit[:, None]
+        R = R[:, used] * errors  # in units of their errors nothing over- or underflows
+        largest = np.abs(R).max(axis=1, keepdims=True)
+        scaled = R / largest @ self.correlation[np.ix_(used, used)] @ (R / largest).T
+        distance = (R @ (self.coef[used] / errors) - r) / largest[:, 0]
         m = int(np.linalg.matrix_rank(scaled, hermitian=True))
-        statistic = float((distance / unit) @ np.linalg.pinv(scaled, hermitian=True) @ (distance / unit))
+        solution = np.linalg.pinv(scaled, hermitian=True) @ distance
+        if np.abs(scaled @ solution - distance).max() > _CONTRADICTS * np.abs(distance).max():
+            raise ValueError("R, r: rows contradict each other; drop those that follow from others.")
+        statistic = float(distance @ solution)
         if self.uses_t:
             return WaldTest(statistic / m, (m, self.df_resid), float(stats.f.sf(statistic / m, m, self.df_resid)))
         return WaldTest(statistic, (m,), float(stats.chi2.sf(statistic, m)))
@@ -255,20 +266,21 @@ class Inference:
         lower, upper = self.conf_int(level).T
         columns = {
             "coef": self.coef, "std_error": self.std_errors, "statistic": self.statistic, "p_value": self.p_values,
-            "lower": lower, "upper": upper, "reason": [self.reasons.get(name, "") for name in self.names],
+            "lower": lower, "upper": upper, "reason": [self._reasons.get(i, "") for i in range(len(self.names))],
         }  # fmt: skip
         return pandas.DataFrame(columns, index=self.names)
 
 
 @dataclass
 class About:
-    """What the summary says of the model: its title, its loss, how the fit ended, whether rows have weights."""
+    """What the summary says of a model: title, loss, how the fit ended, whether rows have weights, what is in doubt."""
 
     title: str
     loss: Any
     message: str
     converged: bool
     is_weighted: bool
+    doubts: Sequence[str] = ()
 
 
 def _without(covariance, reasons):

@@ -63,6 +63,10 @@ class Chunk(NamedTuple):
         parts = [[self.gram(u[:, j, k]) if k <= j else None for k in range(j + 1)] for j in range(u.shape[1])]
         return np.block([[parts[max(j, k)][min(j, k)] for k in range(u.shape[1])] for j in range(u.shape[1])])
 
+    def sums(self, v) -> np.ndarray:
+        """Return the products of the columns with those of v (n, K), (K, columns)."""
+        return self.x.sums(v) if isinstance(self.x, _Sparse) else v.T @ self.x
+
     def forms(self, matrix) -> np.ndarray:
         """Return ``x' M_jk x`` of every row, (n, K, K), for the blocks of a matrix."""
         return quadratic_forms(self.dense, matrix)
@@ -156,25 +160,28 @@ class RowModel:
         """Return the predicted y of every row: (n,), or (n, classes)."""
         return self.loss.inverse_link(raw if self.loss.per_class else raw[:, 0])
 
-    def derivatives(self, y, weight, raw):
+    def derivatives(self, y, weight, raw, order="hessian"):
         """Return losses (n,), slopes (n, K) and curvatures (n, K, K), times the weight."""
-        return derivatives(self.kind, self.numbers, y, weight, raw)
+        return derivatives(self.kind, self.numbers, y, weight, raw, order)
 
     def information(self, chunk, expected: bool):
-        """Return slopes and curvatures of a chunk; `expected` puts the mean for y, in which l'' is affine."""
+        """Return slopes of a chunk, and curvatures; `expected` puts the mean for y there, in which l'' is affine."""
         if self.kinks is not None:
             slope = self.kinks[1][chunk.start : chunk.start + len(chunk.weight)]
             return (chunk.weight * slope)[:, None], (chunk.weight * self.kinks[0])[:, None, None]
-        y = chunk.mean if expected and not self.loss.per_class else chunk.y
-        return self.derivatives(y, chunk.weight, chunk.raw)[1:]
+        if not expected or self.loss.per_class:
+            return self.derivatives(chunk.y, chunk.weight, chunk.raw)[1:]
+        slope = self.derivatives(chunk.y, chunk.weight, chunk.raw, "gradient")[1]
+        return slope, self.derivatives(chunk.mean, chunk.weight, chunk.raw)[2]
 
 
-def derivatives(kind, numbers, y, weight, raw):
-    """Return losses (n,), slopes (n, K) and curvatures (n, K, K), times the weight, for raw (n, K)."""
+def derivatives(kind, numbers, y, weight, raw, order="hessian"):
+    """Return losses (n,), slopes (n, K) and by `order` curvatures (n, K, K), times the weight, for raw (n, K)."""
     rows, k = (y, weight, np.ascontiguousarray(raw)), raw.shape[1]
     with tf.device("CPU"):  # where the rows are
-        columns = RowDerivatives(kind, "hessian").program(*rows)(*rows, numbers).numpy()
-    return columns[:, 0], columns[:, 1 : 1 + k], columns[:, 1 + k :].reshape(-1, k, k)
+        columns = RowDerivatives(kind, order).program(*rows)(*rows, numbers).numpy()
+    parts = columns[:, 0], columns[:, 1 : 1 + k]
+    return parts if order == "gradient" else (*parts, columns[:, 1 + k :].reshape(-1, k, k))
 
 
 def quadratic_forms(x, matrix) -> np.ndarray:
