@@ -125,7 +125,9 @@ def _composed(model, sums, weights, feature_names) -> Inference:
         kind=kind, weights=weights, uses_t=kind == "kernel" or (kind == "model" and loss.quadratic),
         is_shrunken=is_shrunken,
         about=About(title, loss, model.message_, bool(model.converged_), sums.is_weighted, doubts),
-        predictor=LinearPredictor(copy(model), loss, objective.rows.scaling, rows.theta, covariance, bread, dead),
+        predictor=LinearPredictor(
+            copy(model), loss, objective.rows.scaling, rows.theta, covariance, bread, dead, alone
+        ),
     )  # fmt: skip
 
 

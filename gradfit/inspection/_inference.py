@@ -66,9 +66,15 @@ def inference(
     Raises
     ------
     ValueError
-        After an L1 penalty, of several targets, for rows that are not those of the fit, for invalid arguments.
+        After an L1 penalty, of several targets, for rows of another number of columns, for invalid arguments.
     TypeError
         For other models.
+
+    Warns
+    -----
+    UserWarning
+        Where a converged model is not at the minimum over these rows, by a tenth of a standard error or more: with
+        other rows, weights or an offset than those of the fit, or parameters that were changed after it.
 
     Notes
     -----

@@ -96,7 +96,7 @@ class LeftOut:
         """Return losses now, and where one Newton step without each row leads to (Sherman-Morrison-Woodbury)."""
         rows, ones, outputs = self.rows, np.ones_like(chunk.weight), self.rows.n_outputs
         loss, slope, curvature = rows.derivatives(chunk.y, chunk.weight, chunk.raw)
-        form, step = chunk.forms(self.matrix), 0.0
+        form, step = chunk.forms(self.matrix), np.zeros_like(slope)
         if self.share:  # the inverse without a share s of the ridge: (I + s shrunk) matrix
             share, shrunk = self.share * chunk.weight[:, None], self.matrix * self.ridge
             pull = self.matrix @ (self.ridge * rows.theta)
@@ -105,7 +105,7 @@ class LeftOut:
             step = share * (pulls[0] + share * pulls[1])
         left = np.eye(outputs) - form @ curvature
         left[np.isnan(left_of(np.linalg.det(left), len(rows.theta)))] = np.nan
-        step = np.linalg.solve(left, form @ slope[:, :, None] + np.expand_dims(step, -1))[:, :, 0]
+        step = np.linalg.solve(left, form @ slope[:, :, None] + step[:, :, None])[:, :, 0]
         return loss / chunk.weight, rows.derivatives(chunk.y, ones, chunk.raw + step)[0]
 
     def _refine(self, before, after):

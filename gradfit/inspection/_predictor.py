@@ -29,6 +29,7 @@ class LinearPredictor:
     covariance: np.ndarray
     bread: Any
     dead: np.ndarray
+    alone: np.ndarray
 
     def linear(self, X, offset):
         """Return linear predictors of new rows and their standard errors, (n,), or log-odds of each class, (n, K)."""
@@ -54,6 +55,8 @@ class LinearPredictor:
         rows = (slope[:, :, None] * x[:, None, :]).reshape(len(x), -1)
         known = self.bread.share(np.where(self.dead, 0.0, rows), self.bread.unknown) <= SHARE
         beyond = (np.abs(rows) > _OTHER_ULPS * noise_of(self.scaling, slope.shape[1])) & self.dead
+        own, all_ = (np.einsum("np,np->n", rows @ part, rows) for part in (self.alone, self.bread.matrix))
+        error = np.where(own > SHARE * all_, np.nan, error)  # nothing says how a row of leverage 1 varies
         return np.where(known & ~beyond.any(axis=1), error, np.inf)
 
     def influence(self, given, dispersion, frequency):

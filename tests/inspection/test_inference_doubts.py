@@ -40,6 +40,7 @@ def test_rows_that_alone_determine_a_parameter(data, kind):
     dummy = np.column_stack([X, np.arange(N) == 5]).astype(float)
     result = inference(LinearRegression().fit(dummy, y), dummy, y, covariance=kind)
     assert result.reasons == {"x3": "leverage 1: determined by a single row"}
+    np.testing.assert_array_equal(np.isnan(result.predict(dummy).upper), np.arange(N) == 5)
     rest = np.arange(N) != 5
     peer = sm.OLS(y[rest], sm.add_constant(X[rest], prepend=False)).fit(cov_type=kind)
     np.testing.assert_allclose(result.std_errors[[0, 1, 2, 4]], peer.bse, rtol=1e-8)
