@@ -5,6 +5,7 @@ No row is kept, so that memory does not grow with the rows.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -212,7 +213,9 @@ def rows_of(model, X, y, sample_weight, offset) -> RowModel:
 def _reported(model, objective):
     """Return `reported`, `held` and `restrictions` of a `RowModel`."""
     size, outputs, p = objective.size, objective.n_outputs, objective.rows.n_features
-    coef, intercept = objective.to_user(np.eye(size))
+    unbounded = copy.copy(objective)
+    unbounded.limits = None  # which would clip directions as if they were coefficients
+    coef, intercept = unbounded.to_user(np.eye(size))
     if outputs == 1:
         coef, intercept = (part[:, None] for part in model._to_reported(coef[:, 0], intercept[:, 0]))
     each = [coef, intercept[:, :, None]] if objective.fit_intercept else [coef]

@@ -110,3 +110,16 @@ def test_wald_tests_of_nothing(data):
         result.wald_test([[1, 0, 0, 0], [2, 0, 0, 0]], [0.0, 1.0])
     tiny = result.wald_test([1e-200, 0, 0, 0], 1e-200)
     assert tiny.p_value == pytest.approx(result.wald_test([1, 0, 0, 0], 1.0).p_value)
+
+
+@pytest.mark.parametrize("bounds", [(-1.0, 0.0), (0.1, 0.9), (-5.0, 0.45)])
+def test_bounds_hold_coefficients_not_what_they_are_reported_by(data, bounds):
+    X, y, *_ = data
+    X, coef = X * [1.0, 1e-3, 1e3] + [0.0, 1.0, 0.0], LinearRegression().fit(X * [1.0, 1e-3, 1e3], y).coef_
+    for model in (LinearRegression(bounds=bounds), LinearRegression(bounds=[(c - 1e-4, c + 1e-4) for c in coef])):
+        result = inference(model.fit(X, y), X, y)
+        held = np.isin(result.coef[:3], [side for pair in np.atleast_2d(model.bounds) for side in pair])
+        assert result.reasons == {f"x{k}": "at a bound: taken as fixed" for k in np.flatnonzero(held)}
+        free = sm.OLS(y, sm.add_constant(X[:, ~held], prepend=False, has_constant="add")).fit()
+        scale = np.sqrt(result.dispersion / free.scale)
+        np.testing.assert_allclose(result.std_errors[[*np.flatnonzero(~held), 3]], scale * free.bse, rtol=1e-6)
