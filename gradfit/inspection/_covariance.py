@@ -11,10 +11,11 @@ from scipy.stats import norm
 from gradfit.solvers._linear_algebra import on_one_thread
 
 UNIDENTIFIED, CONSTANT = "dependent columns: not identified", "constant column: not identified"
-FLAT = "no curvature: the loss has none here"
+FLAT, ALONE = "no curvature: the loss has none here", "leverage 1: determined by a single row"
 _EPS = np.finfo(np.float64).eps
 _RANK_ULPS = 64  # per column: eigenvalues of a unit-diagonal matrix below are rounding
-_SHARE = 1e-6  # of a parameter's squared direction that may lie where the data say nothing
+_DOUBTFUL = 0.01  # of an error may be rounding before it is said
+SHARE = 1e-6  # of a parameter's squared direction that may lie where the data say nothing
 
 
 class Inverse(NamedTuple):
@@ -22,6 +23,7 @@ class Inverse(NamedTuple):
 
     ``unknown`` (directions, d) spans what they say nothing about, ``free`` (directions, d) what no restriction holds,
     both in units ``unit`` in which the matrix has a unit diagonal. ``is_minimum``: finite, no negative curvature.
+    ``noise`` is the share of its entries that may be rounding.
     """
 
     matrix: np.ndarray
@@ -30,6 +32,13 @@ class Inverse(NamedTuple):
     unit: np.ndarray
     rank: int
     is_minimum: bool
+    noise: float
+
+    def doubts(self) -> list[str]:
+        """Return what is to be said of columns so nearly dependent that rounding shows in the errors."""
+        if not self.noise > _DOUBTFUL:
+            return []
+        return [f"Columns are nearly dependent: rounding may change errors by {self.noise:.0%}. Drop or combine some."]
 
     def share(self, rows, directions) -> np.ndarray:
         """Return the share of each row's squared length that lies in some directions."""
@@ -46,7 +55,7 @@ def inverse(matrix, dead, restrictions) -> Inverse:
     scaled = matrix / unit / unit[:, None]
     nothing = np.zeros((0, size))
     if not np.isfinite(scaled).all():
-        return Inverse(np.full_like(matrix, np.nan), nothing, nothing, unit, 0, False)
+        return Inverse(np.full_like(matrix, np.nan), nothing, nothing, unit, 0, False, 0.0)
     held = np.vstack([np.eye(size)[dead], restrictions / unit])
     basis = np.eye(size)
     if len(held):
@@ -58,7 +67,8 @@ def inverse(matrix, dead, restrictions) -> Inverse:
     directions = basis @ vectors
     half = directions[:, kept] / np.sqrt(values[kept]) / unit[:, None]
     is_minimum = bool((values >= -noise).all())
-    return Inverse(half @ half.T, directions[:, ~kept].T, basis.T, unit, int(kept.sum()), is_minimum)
+    rounding = noise / values[kept].min(initial=np.inf)
+    return Inverse(half @ half.T, directions[:, ~kept].T, basis.T, unit, int(kept.sum()), is_minimum, rounding)
 
 
 def reasons_of(inverted: Inverse, report, dead, held, status: str) -> dict[int, str]:
@@ -70,12 +80,17 @@ def reasons_of(inverted: Inverse, report, dead, held, status: str) -> dict[int, 
         return dict.fromkeys(everything, "no minimum: curves down or not finite")
     if not inverted.rank:
         return dict.fromkeys(everything, FLAT)
-    out = dict.fromkeys(np.flatnonzero(inverted.share(report, inverted.unknown) > _SHARE).tolist(), UNIDENTIFIED)
+    out = dict.fromkeys(np.flatnonzero(inverted.share(report, inverted.unknown) > SHARE).tolist(), UNIDENTIFIED)
     alive = report[:, ~dead].any(axis=1)
     fixed = alive & (inverted.share(report, inverted.free) <= len(report) * _EPS)
     out |= dict.fromkeys(np.flatnonzero(fixed).tolist(), "fixed by active constraints")
     out |= dict.fromkeys(np.flatnonzero(held).tolist(), "at a bound: taken as fixed")
     return out | dict.fromkeys(np.flatnonzero(~alive).tolist(), CONSTANT)
+
+
+def left_of(one_less_leverage, size: int) -> np.ndarray:
+    """Return one minus leverages, NaN for rows that alone determine one of `size` parameters."""
+    return np.where(one_less_leverage > _RANK_ULPS * _EPS * size, one_less_leverage, np.nan)
 
 
 def kink_density(residual, count, spread, probability) -> float:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import copy
 
 import numpy as np
 
-from gradfit.inspection._covariance import inverse, kink_density, reasons_of
+from gradfit.inspection._covariance import ALONE, SHARE, inverse, kink_density, reasons_of
 from gradfit.inspection._passes import Sums
 from gradfit.inspection._predictor import LinearPredictor
 from gradfit.inspection._result import About, Inference
 from gradfit.inspection._row_sums import rows_of
 
 _ON_PLANE_ULPS = 64
+_NEAR, _ROUNDINGS = 0.1, 1024  # of a standard error; of the largest parameter, as a step that is but rounding
 _STILL = 1e-3  # steps of drifting parameters are near 1 on a logarithmic scale, those of others far below
 
 
@@ -57,7 +59,10 @@ def _numbered(groups, sample_weight, rows):
         groups = groups[np.ravel(sample_weight) > 0]  # rows of weight zero are dropped
     if len(groups) != rows.n_rows:
         raise ValueError(f"groups: got {len(groups)} entries for {rows.n_rows} rows; give one a row.")
-    groups = np.unique(groups[rows.weight > 0], return_inverse=True)[1]
+    groups = groups[rows.weight > 0]
+    if (groups != groups).any() or len({type(group) for group in groups.tolist()}) > 1:  # NaN differs from itself
+        raise ValueError("groups: some are missing, or of another type than the rest; give every row a label of one.")
+    groups = np.unique(groups, return_inverse=True)[1]
     if groups.max(initial=0) < 1:
         raise ValueError("groups: all rows are in one group; clustered errors need at least two.")
     return groups
@@ -92,56 +97,81 @@ def _composed(model, sums, weights, feature_names) -> Inference:
     """Return what the sums say."""
     rows, kind = sums.rows, sums.covariance
     loss, objective = rows.loss, rows.objective
-    ridge = None if objective.l2 is None else objective.l2 * objective.rows.total_weight
-    reported, dead = rows.reported, sums.dead()
-    bread = inverse(sums.hessian if ridge is None else sums.hessian + np.diag(ridge), dead, rows.restrictions)
-    k = bread.rank if ridge is None else float(np.sum(bread.matrix * sums.hessian))
+    ridge = np.zeros(len(rows.theta)) if objective.l2 is None else objective.l2 * objective.rows.total_weight
+    dead, is_shrunken = sums.dead(), objective.l2 is not None
+    bread = inverse(sums.hessian + np.diag(ridge), dead, rows.restrictions)
+    k = float(np.sum(bread.matrix * sums.hessian)) if is_shrunken else bread.rank
     freedom, n = sums.n - k, sums.n
     dispersion = 1.0 if loss.known_dispersion else np.nan
     if sums.likelihood and not loss.known_dispersion:
         dispersion = sums.pearson / freedom if freedom > 0 else np.nan
     sums.finish(sums.deviance / n if loss.quadratic else dispersion)
-    covariance = _covariance(sums, bread, ridge, k) * (dispersion if kind == "model" and sums.likelihood else 1.0)
+    covariance, alone = _covariance(sums, bread, is_shrunken, k)
+    covariance *= dispersion if kind == "model" and sums.likelihood else 1.0
+    covered = rows.reported @ covariance @ rows.reported.T
     coef, names = _coefficients(model, rows.n_outputs, feature_names)
-    reasons = reasons_of(bread, reported, dead, rows.held, model.status_)
-    if model.status_ == "drifting":
-        reasons = dict.fromkeys(_moving(rows, bread, coef), "still growing: no finite optimum") | reasons
-    covered = reported @ covariance @ reported.T
-    lost = np.flatnonzero(np.isnan(np.diagonal(covered))).tolist()
-    reasons = dict.fromkeys(lost, "no rows are left over for an error") | reasons
+    move = bread.matrix @ (sums.gradient + ridge * rows.theta)
+    step = rows.reported @ move
+    reasons = _reasons(model, sums, bread, dead, covered, alone, np.abs(step) > _STILL * np.abs(coef))
     title = f"{type(model).__name__}, {type(loss).__name__}"
     statistics = {
         "n": n, "df_resid": freedom, "dispersion": dispersion, "deviance": sums.deviance,
         "null_deviance": sums.null_deviance, "log_likelihood": sums.log_likelihood if sums.likelihood else np.nan,
         "r2": _r2(sums, objective.fit_intercept),
     }  # fmt: skip
+    doubts = [*_far(model, rows, names, move, bread.unit, covered, reasons), *bread.doubts()]
     return Inference(
         names, coef, covered, reasons, statistics,
         kind=kind, weights=weights, uses_t=kind == "kernel" or (kind == "model" and loss.quadratic),
-        is_shrunken=ridge is not None,
-        about=About(title, loss, model.message_, bool(model.converged_), sums.is_weighted),
-        predictor=LinearPredictor(copy(model), objective.rows.scaling, rows.theta, covariance),
+        is_shrunken=is_shrunken,
+        about=About(title, loss, model.message_, bool(model.converged_), sums.is_weighted, doubts),
+        predictor=LinearPredictor(
+            copy(model), loss, objective.rows.scaling, rows.theta, covariance, bread, dead, alone
+        ),
     )  # fmt: skip
 
 
-def _covariance(sums, bread, ridge, k):
-    """Return the covariance of the standardized parameters, up to the dispersion of a model."""
+def _covariance(sums, bread, is_shrunken, k):
+    """Return the covariance of the standardized parameters, up to the dispersion, and that of rows of leverage 1."""
+    alone = np.zeros_like(bread.matrix)
     if sums.covariance in ("HC2", "HC3"):
-        sums.add_leverages(bread.matrix)
+        alone = bread.matrix @ sums.add_leverages(bread.matrix) @ bread.matrix
     if sums.covariance != "model":
         factor = _correction(sums.covariance, sums.n, k, sums.groups)
-        return factor * (bread.matrix @ sums.meat @ bread.matrix)
-    return bread.matrix if ridge is None else bread.matrix @ sums.hessian @ bread.matrix
+        return factor * (bread.matrix @ sums.meat @ bread.matrix), alone
+    return bread.matrix @ sums.hessian @ bread.matrix if is_shrunken else bread.matrix.copy(), alone
 
 
-def _moving(rows, bread, coef) -> list[int]:
-    """Return the parameters that another step of Newton's method would still move."""
+def _reasons(model, sums, bread, dead, covered, alone, is_moving):
+    """Return why parameters have no error, by their number."""
+    rows, diagonal = sums.rows, np.diagonal(covered)
+    out = dict.fromkeys(np.flatnonzero(np.isnan(diagonal)).tolist(), "no rows are left over for an error")
+    own, all_ = (np.einsum("ij,jk,ik->i", rows.reported, part, rows.reported) for part in (alone, bread.matrix))
+    out |= dict.fromkeys(np.flatnonzero(own > SHARE * all_).tolist(), ALONE)
+    if model.status_ == "drifting":
+        out |= dict.fromkeys(np.flatnonzero(is_moving).tolist(), "still growing: no finite optimum")
+    if rows.loss.per_class:
+        empty = np.repeat((sums.target[1:] == 0) | (sums.target[0] == 0), len(diagonal) // (rows.n_outputs - 1))
+        out |= dict.fromkeys(np.flatnonzero(empty).tolist(), "a class without rows: no finite optimum")
+    return out | reasons_of(bread, rows.reported, dead, rows.held, model.status_)
 
-    def gradient(chunk):
-        return (rows.derivatives(chunk.y, chunk.weight, chunk.raw)[1].T @ chunk.dense,)
 
-    step = rows.reported @ (bread.matrix @ np.ravel(rows.total(gradient)[0]))
-    return np.flatnonzero(np.abs(step) > _STILL * np.abs(coef)).tolist()
+def _far(model, rows, names, move, unit, covered, reasons) -> list[str]:
+    """Warn, and return what is to be said, where the estimates are not at the minimum over these rows."""
+    error, step = np.sqrt(np.maximum(np.diagonal(covered), 0.0)), np.abs(rows.reported @ move)
+    away = np.divide(step, error, out=np.zeros(len(step)), where=error > 0)
+    away[list(reasons)] = 0.0
+    worst, rounding = int(np.argmax(away)), _ROUNDINGS * np.finfo(model.coef_.dtype).eps
+    is_rounding = np.abs(move * unit).max() <= rounding * np.abs(rows.theta * unit).max()
+    if not model.converged_ or rows.kinks is not None or is_rounding or not away[worst] > _NEAR:
+        return []
+    message = (
+        f"These are not the rows of the fit, or not its settings: {names[worst]!r} is {away[worst]:.2g} standard "
+        "errors from the minimum over them. Pass the rows, weights and offset of the fit, and the model as it was "
+        "fitted, or fit it again with a smaller tol."
+    )
+    warnings.warn(f"inference: {message}", UserWarning, stacklevel=5)
+    return [message]
 
 
 def _r2(sums, about_mean) -> float:

@@ -66,9 +66,15 @@ def inference(
     Raises
     ------
     ValueError
-        After an L1 penalty, of several targets, for rows that are not those of the fit, for invalid arguments.
+        After an L1 penalty, of several targets, for rows of another number of columns, for invalid arguments.
     TypeError
         For other models.
+
+    Warns
+    -----
+    UserWarning
+        Where a converged model is not at the minimum over these rows, by a tenth of a standard error or more: with
+        other rows, weights or an offset than those of the fit, or parameters that were changed after it.
 
     Notes
     -----
@@ -118,7 +124,7 @@ def inference(
     if not hasattr(model, "_infer"):
         raise TypeError(
             f"inference: {type(model).__name__} is not served. Pass a fitted LinearRegression, PolynomialRegression, "
-            "LogisticRegression or NonlinearRegression."
+            "LogisticRegression or NonlinearRegression; of a Pipeline its last step, with pipeline[:-1].transform(X)."
         )
     for name, value, allowed in (("covariance", covariance, _COVARIANCES), ("weights", weights, _WEIGHTS)):
         if value not in allowed:

@@ -11,7 +11,7 @@ _HALVINGS = 60
 
 
 class Prediction(NamedTuple):
-    """Predictions and the limits of their intervals, (n,) each, in units of y."""
+    """Predictions and the limits of their intervals, (n,) or (n, classes) each, in units of y."""
 
     prediction: np.ndarray
     lower: np.ndarray
@@ -31,7 +31,7 @@ def of_observation(loss, raw, error, dispersion, quantile, level) -> Prediction:
         half = quantile * np.sqrt(dispersion + error**2)
         return Prediction(mean, mean - half, mean + half)
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    law = loss.distribution(loss.inverse_link(raw + nodes[:, None] * error), dispersion)
+    law = loss.distribution(loss.inverse_link(raw + np.multiply.outer(nodes, error)), dispersion)
     if law is None:
         raise ValueError(
             f"predict: {loss!r} states no distribution of y, so kind='observation' has no interval. Use kind='mean', "
@@ -50,6 +50,6 @@ def _mixed(law, weights, probability):
     low = low - 1.0 if discrete else low
     for _ in range(_HALVINGS):
         middle = np.floor(0.5 * (low + high)) if discrete else 0.5 * (low + high)
-        enough = weights @ law.cdf(middle) >= probability
+        enough = np.tensordot(weights, law.cdf(middle), 1) >= probability
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return np.where(np.isnan(ends).any(axis=0), np.nan, high)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradfit.inspection._covariance import inverse
+from gradfit.inspection._covariance import inverse, left_of
 from gradfit.inspection._passes import Sums
 from gradfit.inspection._row_sums import rows_of
 
@@ -47,9 +47,8 @@ class LeftOut:
     def __init__(self, model, given, what):
         self.rows, self.weight = rows_of(model, *given), None if np.ndim(given[2]) == 0 else np.asarray(given[2])
         objective, rows = self.rows.objective, self.rows
-        if rows.n_outputs > 1 or rows.loss.piecewise_linear:
-            why = "of several classes" if rows.n_outputs > 1 else "without curvature"
-            raise ValueError(f"{what}: not given for a loss {why}; refit without the rows in question.")
+        if rows.loss.piecewise_linear:
+            raise ValueError(f"{what}: not given for a loss without curvature; refit without the rows in question.")
         sums = Sums(rows, "HC2", False, False)
         total = objective.rows.total_weight
         self.ridge = np.zeros(len(rows.theta)) if objective.l2 is None else objective.l2 * total
@@ -66,6 +65,8 @@ class LeftOut:
     def influence(self, dispersion, frequency) -> Influence:
         """Return leverages, Cook's distances and studentized residuals."""
         loss = self.rows.loss
+        if loss.per_class:
+            raise ValueError("influence: not given for several classes; use loo, or fit two classes at a time.")
         if loss.variance(np.full(1, 0.5)) is None:
             raise ValueError(
                 f"influence: {loss!r} states no variance, which Pearson residuals need. Use loo, for any smooth loss."
@@ -73,10 +74,11 @@ class LeftOut:
         columns = []
         for chunk in self.rows.chunks():
             _, _, curvature = self.rows.derivatives(chunk.y, chunk.weight, chunk.raw)
-            leverage = curvature[:, 0, 0] * chunk.quadratic_form(self.matrix)
-            scale = dispersion * loss.variance(chunk.mean) * (1.0 - leverage)
+            leverage = (curvature * chunk.forms(self.matrix))[:, 0, 0]
+            left = left_of(1.0 - leverage, len(self.matrix))
+            scale = dispersion * loss.variance(chunk.mean) * left
             residual = np.sqrt((1.0 if frequency else chunk.weight) / scale) * (chunk.y - chunk.mean)
-            distance = residual**2 * leverage / (1.0 - leverage) / self.n_parameters
+            distance = residual**2 * leverage / left / self.n_parameters
             columns.append([(chunk.kept, part) for part in (leverage, distance, residual)])
         return Influence(*(self._by_row(part) for part in zip(*columns, strict=True)))
 
@@ -91,15 +93,20 @@ class LeftOut:
         return self._by_row(zip(kept, np.split(after, ends[:-1]), strict=True))
 
     def _after_one_step(self, chunk):
-        """Return losses now, and where one Newton step without each row leads to (Sherman-Morrison)."""
-        rows, ones = self.rows, np.ones_like(chunk.weight)
+        """Return losses now, and where one Newton step without each row leads to (Sherman-Morrison-Woodbury)."""
+        rows, ones, outputs = self.rows, np.ones_like(chunk.weight), self.rows.n_outputs
         loss, slope, curvature = rows.derivatives(chunk.y, chunk.weight, chunk.raw)
-        share, pull = self.share * chunk.weight, self.matrix @ (self.ridge * rows.theta)
-        shrunk = self.matrix * self.ridge  # the inverse without a share s of the ridge: (I + s shrunk) matrix
-        form = chunk.quadratic_form(self.matrix) + share * chunk.quadratic_form(shrunk @ self.matrix)
-        drift = share * (chunk.dense @ pull + share * (chunk.dense @ (shrunk @ pull)))
-        step = (form * slope[:, 0] + drift) / (1.0 - form * curvature[:, 0, 0])
-        return loss / chunk.weight, rows.derivatives(chunk.y, ones, chunk.raw + step[:, None])[0]
+        form, step = chunk.forms(self.matrix), np.zeros_like(slope)
+        if self.share:  # the inverse without a share s of the ridge: (I + s shrunk) matrix
+            share, shrunk = self.share * chunk.weight[:, None], self.matrix * self.ridge
+            pull = self.matrix @ (self.ridge * rows.theta)
+            pulls = [chunk.dense @ part.reshape(outputs, -1).T for part in (pull, shrunk @ pull)]
+            form = form + share[:, :, None] * chunk.forms(shrunk @ self.matrix)
+            step = share * (pulls[0] + share * pulls[1])
+        left = np.eye(outputs) - form @ curvature
+        left[np.isnan(left_of(np.linalg.det(left), len(rows.theta)))] = np.nan
+        step = np.linalg.solve(left, form @ slope[:, :, None] + step[:, :, None])[:, :, 0]
+        return loss / chunk.weight, rows.derivatives(chunk.y, ones, chunk.raw + step)[0]
 
     def _refine(self, before, after):
         """Take a second step for the rows whose losses change most, as many as a few seconds allow."""
@@ -112,7 +119,7 @@ class LeftOut:
         for chunk in self.rows.chunks():
             index = chosen[(chosen >= chunk.start) & (chosen < chunk.start + len(chunk.y))] - chunk.start
             offset, x = np.broadcast_to(chunk.offset, chunk.raw.shape), chunk.dense
-            picked += [_Row(x[i], *(part[i : i + 1] for part in (chunk.y, chunk.weight, offset))) for i in index]
+            picked += [_Row(x[i], chunk.y[i : i + 1], chunk.weight[i : i + 1], offset[i]) for i in index]
         for first in range(0, len(chosen), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             after[chosen[part]] = self._refitted(picked[part])
@@ -123,24 +130,27 @@ class LeftOut:
         start, gradient = self.rows.theta, -self.ridge * self.rows.theta  # of the losses, as the fit is at its minimum
         thetas = [self._stepped(row, start, gradient, self.hessian) for row in picked]
         gradients, hessians = np.zeros((len(picked), d)), np.zeros((len(picked), d, d))
-        m = len(picked)
         for chunk in self.rows.chunks():
-            raw = (chunk.dense @ np.transpose(thetas) + chunk.offset).reshape(-1, 1)
-            _, slope, curvature = self.rows.derivatives(np.repeat(chunk.y, m), np.repeat(chunk.weight, m), raw)
-            gradients += slope.reshape(-1, m).T @ chunk.dense
-            hessians += [chunk.gram(u) for u in curvature.reshape(-1, m).T]
+            for k, theta in enumerate(thetas):
+                raw = chunk.dense @ self._by_class(theta).T + chunk.offset
+                _, slope, curvature = self.rows.derivatives(chunk.y, chunk.weight, raw)
+                gradients[k] += chunk.sums(slope).ravel()
+                hessians[k] += chunk.grams(curvature)
         thetas = [self._stepped(*each) for each in zip(picked, thetas, gradients, hessians, strict=True)]
-        return [self._derivatives(row, theta, np.ones(1))[0] for row, theta in zip(picked, thetas, strict=True)]
+        return [self._derivatives(row, theta, np.ones(1))[0].item() for row, theta in zip(picked, thetas, strict=True)]
 
     def _stepped(self, row, theta, gradient, hessian):
         """Return parameters after a Newton step without a row, given the sums over all rows there."""
         _, slope, curvature = self._derivatives(row, theta, row.weight)
         ridge = (1.0 - self.share * row.weight) * self.ridge
-        hessian = hessian - curvature * np.outer(row.x, row.x) + np.diag(ridge)
-        return theta - self._inverse(hessian).matrix @ (gradient - slope * row.x + ridge * theta)
+        hessian = hessian - np.kron(curvature[0], np.outer(row.x, row.x)) + np.diag(ridge)
+        return theta - self._inverse(hessian).matrix @ (gradient - np.kron(slope[0], row.x) + ridge * theta)
 
     def _derivatives(self, row, theta, weight):
-        return [part.item() for part in self.rows.derivatives(row.y, weight, row.x @ theta + row.offset)]
+        return self.rows.derivatives(row.y, weight, (self._by_class(theta) @ row.x + row.offset)[None])
+
+    def _by_class(self, theta):
+        return theta.reshape(self.rows.n_outputs, -1)
 
     def _by_row(self, parts):
         """Return one number a row that was passed, from (which rows count, their numbers) of every chunk."""

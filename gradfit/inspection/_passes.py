@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from gradfit.inspection._covariance import left_of
 from gradfit.inspection._row_sums import RowModel
 
 _NOISE_ULPS = 8  # below so many roundings of its distance from zero a column is constant
@@ -23,7 +24,7 @@ class Sums:
         self.rows, self.covariance, self.likelihood = rows, covariance, likelihood
         self.frequency, self.groups = frequency, groups
         self.by_dispersion = likelihood and not rows.loss.known_dispersion
-        self.hessian, self.level, self.meat, self.target, statistics = rows.total(self._first)
+        self.hessian, self.level, self.gradient, self.meat, self.target, statistics = rows.total(self._first)
         if groups is not None:
             self.meat = self.meat.T @ self.meat
         self.n_rows, self.weight, self.deviance, self.squares = map(float, statistics[:4])
@@ -49,7 +50,7 @@ class Sums:
         elif self.covariance not in ("model", "HC2", "HC3"):
             meat = chunk.grams(self._squares(slope, chunk.weight))
         level = np.abs(np.einsum("nkk->nk", curvature)).sum(axis=0)
-        return chunk.grams(curvature), level, meat, *self._statistics(chunk)
+        return chunk.grams(curvature), level, chunk.sums(slope).ravel(), meat, *self._statistics(chunk)
 
     def _squares(self, slope, weight):
         """Return products of the slopes of each row, (n, K, K); a frequency counts rows, it does not scale them."""
@@ -72,22 +73,26 @@ class Sums:
 
     def dead(self) -> np.ndarray:
         """Return which standardized columns are constant but for rounding, or have no curvature."""
-        scaling = self.rows.objective.rows.scaling
-        noise = np.append(_NOISE_ULPS * np.finfo(float).eps * np.abs(scaling.shift) / scaling.scale, 0.0)
-        noise = noise[: len(self.hessian) // self.rows.n_outputs]
-        return np.abs(np.diagonal(self.hessian)) <= np.outer(self.level, noise**2).ravel()
+        k = self.rows.n_outputs
+        noise = noise_of(self.rows.objective.rows.scaling, k)
+        return np.abs(np.diagonal(self.hessian)) <= np.repeat(self.level, len(noise) // k) * noise**2
 
     def add_leverages(self, inverse):
-        """Read the rows again for the slopes squared over powers of one minus the leverage."""
+        """Read the rows again for the slopes squared over powers of one minus the leverage.
+
+        Return the curvature of rows of leverage 1, which are left out.
+        """
         power = 1 if self.covariance == "HC2" else 2
 
         def part(chunk):
             slope, curvature = self.rows.information(chunk, False)
             curvature = curvature[:, 0, 0] / (chunk.weight if self.frequency else 1.0)
-            left = 1.0 - curvature * chunk.quadratic_form(inverse)
-            return (chunk.grams(self._squares(slope, chunk.weight) / left[:, None, None] ** power),)
+            left = left_of(1.0 - curvature * chunk.forms(inverse)[:, 0, 0], len(inverse))
+            each = self._squares(slope, chunk.weight) / left[:, None, None] ** power
+            return chunk.grams(np.nan_to_num(each)), chunk.gram(np.where(np.isnan(left), curvature, 0.0))
 
-        (self.meat,) = self.rows.total(part)
+        self.meat, alone = self.rows.total(part)
+        return alone
 
     def finish(self, dispersion: float):
         """Read the rows again for the null deviance, and for a log-likelihood that needs the dispersion."""
@@ -130,3 +135,9 @@ class Sums:
             if not np.abs(step).max() > _SETTLED * (1.0 + np.abs(constant).max()):
                 break
         return constant
+
+
+def noise_of(scaling, outputs: int) -> np.ndarray:
+    """Return the sizes within which standardized columns are zero but for rounding, for each output side by side."""
+    noise = _NOISE_ULPS * np.finfo(float).eps * np.abs(scaling.shift) / scaling.scale
+    return np.tile(np.append(noise, 0.0)[: len(noise) + scaling.ones], outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ from scipy import stats
 from gradfit.inspection._intervals import Prediction, of_mean, of_observation
 from gradfit.inspection._table import as_html, as_text
 from gradfit.inspection._uncertainty import correlations
+from gradfit.losses._classification import BinaryLogLoss
+
+_CONTRADICTS = 1e-6  # of the largest distance from a restriction
 
 
 class WaldTest(NamedTuple):
@@ -71,6 +75,7 @@ class Inference:
         self.names, self.coef = names, coef
         self.kind, self.weights, self.uses_t, self.is_shrunken = kind, weights, uses_t, is_shrunken
         self.reasons = {names[i]: reasons[i] for i in sorted(reasons)}
+        self._reasons = reasons  # by number, as names may stand twice
         self.covariance = _without(covariance, reasons)
         self.n, self.df_resid, self.dispersion = (float(statistics[key]) for key in ("n", "df_resid", "dispersion"))
         self.log_likelihood = float(statistics["log_likelihood"])
@@ -146,22 +151,29 @@ class Inference:
         WaldTest
             A named tuple (statistic, df, p_value).
         """
-        R = np.atleast_2d(np.asarray(R, np.float64))
+        R, r = np.atleast_2d(np.asarray(R, np.float64)), np.asarray(0.0 if r is None else r, np.float64)
         if R.shape[1] != len(self.coef):
             raise ValueError(
                 f"R: got {R.shape[1]} columns for {len(self.coef)} parameters; see `names` for their order."
             )
+        if not (np.isfinite(R).all() and R.any(axis=1).all() and np.isfinite(r).all() and np.size(r) in (1, len(R))):
+            raise ValueError(
+                "R, r: must be finite; every row of R restricts some parameter, and r has one number each."
+            )
         used = R.any(axis=0)
-        if self.is_shrunken or not np.isfinite(self.std_errors[used]).all():
+        errors = self.std_errors[used]
+        if self.is_shrunken or not (np.isfinite(errors) & (errors > 0)).all():
             why = "a penalty has shrunken the estimates" if self.is_shrunken else "R uses parameters without an error"
             raise ValueError(f"wald_test: no test is given, as {why}; see summary().")
-        distance = R @ self.coef - (0.0 if r is None else np.asarray(r, np.float64))
-        covariance = R[:, used] @ self.covariance[np.ix_(used, used)] @ R[:, used].T
-        unit = np.sqrt(np.diagonal(covariance))
-        unit = np.where(unit > 0, unit, 1.0)
-        scaled = covariance / unit / unit[:, None]
+        R = R[:, used] * errors  # in units of their errors nothing over- or underflows
+        largest = np.abs(R).max(axis=1, keepdims=True)
+        scaled = R / largest @ self.correlation[np.ix_(used, used)] @ (R / largest).T
+        distance = (R @ (self.coef[used] / errors) - r) / largest[:, 0]
         m = int(np.linalg.matrix_rank(scaled, hermitian=True))
-        statistic = float((distance / unit) @ np.linalg.pinv(scaled, hermitian=True) @ (distance / unit))
+        solution = np.linalg.pinv(scaled, hermitian=True) @ distance
+        if np.abs(scaled @ solution - distance).max() > _CONTRADICTS * np.abs(distance).max():
+            raise ValueError("R, r: rows contradict each other; drop those that follow from others.")
+        statistic = float(distance @ solution)
         if self.uses_t:
             return WaldTest(statistic / m, (m, self.df_resid), float(stats.f.sf(statistic / m, m, self.df_resid)))
         return WaldTest(statistic, (m,), float(stats.chi2.sf(statistic, m)))
@@ -172,26 +184,28 @@ class Inference:
         "mean": the interval of ``z = x' theta + offset`` by the delta method, mapped by the inverse link.
         "observation": of a new row of weight 1, for least squares by Student's t, else quantiles of the loss's
         distribution mixed over the normal distribution of z by 9 Gauss-Hermite nodes, its dispersion taken as known.
+        Of several classes every one is given, as a row either is of it or not, with z its log-odds.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
         kind : {"mean", "observation"}, default="mean"
         level : float, default=0.95
-        offset : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
 
         Returns
         -------
         Prediction
-            A named tuple of arrays (n_samples,): prediction, lower, upper.
+            A named tuple of arrays (n_samples,), of several classes (n_samples, n_classes): prediction, lower, upper.
         """
         if kind not in ("mean", "observation"):
             raise ValueError(f"kind={kind!r} is not allowed. Allowed: 'mean', 'observation'.")
         quantile, (raw, error) = self._quantile(level), self._predictor.linear(X, offset)
         error = np.full_like(error, np.nan) if self.is_shrunken else error
+        loss = BinaryLogLoss() if raw.ndim > 1 else self._about.loss  # of one class against the others
         if kind == "mean":
-            return of_mean(self._about.loss, raw, error, quantile)
-        return of_observation(self._about.loss, raw, error, self.dispersion, quantile, level)
+            return of_mean(loss, raw, error, quantile)
+        return of_observation(loss, raw, error, self.dispersion, quantile, level)
 
     def influence(self, X, y=None, sample_weight=None, offset=None):
         """Return leverages, Cook's distances and internally studentized Pearson residuals of the rows of the fit.
@@ -214,9 +228,10 @@ class Inference:
         """Return approximate leave-one-out losses ``l(y_i, z_i)`` of a fit without row i, (n_samples,).
 
         ``z_i`` is where one Newton step without the row leads, in closed form from the Hessian of the fit and the
-        row's own derivatives: ``x_i' theta + q_i l'_i / (1 - q_i l''_i)``, ``q_i = x_i' (H + ridge)^-1 x_i``. Exact
-        for least squares. The rows whose losses change most get a second step, as many as a few seconds allow. Where
-        the objective is a mean, a row takes its share of the penalty along.
+        row's own derivatives: ``x_i' theta + (1 - q_i l''_i)^-1 q_i l'_i``, ``q_i = x_i' (H + ridge)^-1 x_i``, which
+        are matrices for several classes. Exact for least squares. The rows whose losses change most get a second
+        step, as many as a few seconds allow. Where the objective is a mean, a row takes its share of the penalty
+        along. NaN for a row that alone determines a parameter.
 
         Parameters
         ----------
@@ -251,20 +266,21 @@ class Inference:
         lower, upper = self.conf_int(level).T
         columns = {
             "coef": self.coef, "std_error": self.std_errors, "statistic": self.statistic, "p_value": self.p_values,
-            "lower": lower, "upper": upper, "reason": [self.reasons.get(name, "") for name in self.names],
+            "lower": lower, "upper": upper, "reason": [self._reasons.get(i, "") for i in range(len(self.names))],
         }  # fmt: skip
         return pandas.DataFrame(columns, index=self.names)
 
 
 @dataclass
 class About:
-    """What the summary says of the model: its title, its loss, how the fit ended, whether rows have weights."""
+    """What the summary says of a model: title, loss, how the fit ended, whether rows have weights, what is in doubt."""
 
     title: str
     loss: Any
     message: str
     converged: bool
     is_weighted: bool
+    doubts: Sequence[str] = ()
 
 
 def _without(covariance, reasons):

@@ -5,6 +5,7 @@ No row is kept, so that memory does not grow with the rows.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -63,10 +64,13 @@ class Chunk(NamedTuple):
         parts = [[self.gram(u[:, j, k]) if k <= j else None for k in range(j + 1)] for j in range(u.shape[1])]
         return np.block([[parts[max(j, k)][min(j, k)] for k in range(u.shape[1])] for j in range(u.shape[1])])
 
-    def quadratic_form(self, matrix) -> np.ndarray:
-        """Return ``x' matrix x`` of every row."""
-        x = self.dense
-        return np.einsum("np,np->n", x @ matrix, x)
+    def sums(self, v) -> np.ndarray:
+        """Return the products of the columns with those of v (n, K), (K, columns)."""
+        return self.x.sums(v) if isinstance(self.x, _Sparse) else v.T @ self.x
+
+    def forms(self, matrix) -> np.ndarray:
+        """Return ``x' M_jk x`` of every row, (n, K, K), for the blocks of a matrix."""
+        return quadratic_forms(self.dense, matrix)
 
     def scores(self, slope) -> np.ndarray:
         """Return the gradient of every row, (n, outputs * columns)."""
@@ -137,9 +141,6 @@ class RowModel:
             while pending:
                 yield pending.popleft().result()
 
-    def _mapped(self, function, *given):
-        return function(self._chunk(*given))
-
     def _chunk(self, block, part, of_targets, start):
         scaling, theta = self.objective.rows.scaling, self.theta.reshape(self.n_outputs, -1)
         y, weight = block.y[part], np.asarray(block.weight[part], np.float64)
@@ -160,22 +161,39 @@ class RowModel:
         """Return the predicted y of every row: (n,), or (n, classes)."""
         return self.loss.inverse_link(raw if self.loss.per_class else raw[:, 0])
 
-    def derivatives(self, y, weight, raw):
+    def derivatives(self, y, weight, raw, order="hessian"):
         """Return losses (n,), slopes (n, K) and curvatures (n, K, K), times the weight."""
-        rows = (y, weight, np.ascontiguousarray(raw))
-        with tf.device("CPU"):  # where the rows are
-            columns = RowDerivatives(self.kind, "hessian").program(*rows)(*rows, self.numbers).numpy()
-        k = self.n_outputs
-        loss, slope, curvature = columns[:, 0], columns[:, 1 : 1 + k], columns[:, 1 + k :].reshape(-1, k, k)
-        return loss, slope, curvature
+        return derivatives(self.kind, self.numbers, y, weight, raw, order)
 
     def information(self, chunk, expected: bool):
-        """Return slopes and curvatures of a chunk; `expected` puts the mean for y, in which l'' is affine."""
+        """Return slopes of a chunk, and curvatures; `expected` puts the mean for y there, in which l'' is affine."""
         if self.kinks is not None:
             slope = self.kinks[1][chunk.start : chunk.start + len(chunk.weight)]
             return (chunk.weight * slope)[:, None], (chunk.weight * self.kinks[0])[:, None, None]
-        y = chunk.mean if expected and not self.loss.per_class else chunk.y
-        return self.derivatives(y, chunk.weight, chunk.raw)[1:]
+        if not expected or self.loss.per_class:
+            return self.derivatives(chunk.y, chunk.weight, chunk.raw)[1:]
+        slope = self.derivatives(chunk.y, chunk.weight, chunk.raw, "gradient")[1]
+        return slope, self.derivatives(chunk.mean, chunk.weight, chunk.raw)[2]
+
+
+def derivatives(kind, numbers, y, weight, raw, order="hessian"):
+    """Return losses (n,), slopes (n, K) and by `order` curvatures (n, K, K), times the weight, for raw (n, K)."""
+    rows, k = (y, weight, np.ascontiguousarray(raw)), raw.shape[1]
+    with tf.device("CPU"):  # where the rows are
+        columns = RowDerivatives(kind, order).program(*rows)(*rows, numbers).numpy()
+    parts = columns[:, 0], columns[:, 1 : 1 + k]
+    return parts if order == "gradient" else (*parts, columns[:, 1 + k :].reshape(-1, k, k))
+
+
+def quadratic_forms(x, matrix) -> np.ndarray:
+    """Return ``x' M_jk x`` of every row of x (n, d), (n, K, K), for the blocks of a matrix (K d, K d)."""
+    d = x.shape[1]
+    k = len(matrix) // d
+    blocks = matrix.reshape(k, d, k, d)
+    out = np.empty((len(x), k, k))
+    for i, j in np.ndindex(k, k):
+        out[:, i, j] = np.einsum("np,np->n", x @ blocks[i, :, j], x)
+    return out
 
 
 def rows_of(model, X, y, sample_weight, offset) -> RowModel:
@@ -195,7 +213,9 @@ def rows_of(model, X, y, sample_weight, offset) -> RowModel:
 def _reported(model, objective):
     """Return `reported`, `held` and `restrictions` of a `RowModel`."""
     size, outputs, p = objective.size, objective.n_outputs, objective.rows.n_features
-    coef, intercept = objective.to_user(np.eye(size))
+    unbounded = copy.copy(objective)
+    unbounded.limits = None  # which would clip directions as if they were coefficients
+    coef, intercept = unbounded.to_user(np.eye(size))
     if outputs == 1:
         coef, intercept = (part[:, None] for part in model._to_reported(coef[:, 0], intercept[:, 0]))
     each = [coef, intercept[:, :, None]] if objective.fit_intercept else [coef]

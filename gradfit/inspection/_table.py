@@ -24,7 +24,9 @@ def as_text(inference) -> str:
         f"{heads[0]:<{width}} " + " ".join(f"{head:>{size}}" for head, size in zip(heads[1:], _SIZES, strict=True)),
     ]
     for name, *cells in rows:
-        name = name if len(name) <= width else name[: width - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        name = " ".join(name.split())
+        if len(name) > width:  # classes differ at the beginning, features at the end
+            name = name[: width // 2] + "\N{HORIZONTAL ELLIPSIS}" + name[width // 2 + 1 - width :]
         sizes = _SIZES if len(cells) == len(_SIZES) else (*_SIZES[:2], 1)
         lines.append(f"{name:<{width}} " + " ".join(f"{cell:>{size}}" for cell, size in zip(cells, sizes, strict=True)))
     return "\n".join(lines)
@@ -53,8 +55,8 @@ def _cells(inference):
     rows = []
     for i, name in enumerate(inference.names):
         cells = [name, f"{inference.coef[i]:.5g}", _number(inference.std_errors[i], ".4g")]
-        if name in inference.reasons:
-            cells.append(inference.reasons[name])
+        if i in inference._reasons:
+            cells.append(inference._reasons[i])
         else:
             numbers = ((statistic[i], ".2f"), (p[i], ".4f"), (interval[i, 0], ".4g"), (interval[i, 1], ".4g"))
             cells += [_number(value, form) for value, form in numbers]
@@ -77,6 +79,7 @@ def _about(inference) -> list[str]:
     lines = [f"{about.title}: {inference.n:g} rows, {len(inference.coef)} parameters"]
     if not about.converged:
         lines.append(f"The fit did not converge, and errors hold at a minimum only. {about.message}")
+    lines += about.doubts
     law = f"t with {inference.df_resid:g} degrees of freedom" if inference.uses_t else "normal distribution"
     lines.append(f"Errors {_KINDS[inference.kind]}; {law}")
     if about.is_weighted:

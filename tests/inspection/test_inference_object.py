@@ -92,6 +92,8 @@ def test_classes_of_weight_zero_do_not_count(data):
     expected = inference(by_row, X, labels, weight, covariance="cluster", groups=groups)
     assert result.n == expected.n == weight.sum()
     np.testing.assert_allclose(result.std_errors[:4], expected.std_errors[:4], rtol=1e-6)
+    assert set(result.reasons) == set(result.names[4:])
+    assert set(result.reasons.values()) == {"a class without rows: no finite optimum"}
 
 
 def left_out(model, X, y, loss, rows):
@@ -244,7 +246,8 @@ def test_active_constraints(data):
     assert result.reasons == {"x0": "fixed by active constraints"}
     assert result.df_resid == N - 2
     model.active, model.held = None, np.array([[True, False, False]])
-    result = inference(model, X, y)
+    with pytest.warns(UserWarning, match="standard errors from the minimum over them"):
+        result = inference(model, X, y)
     assert np.isnan(result.std_errors[0])
     assert result.reasons == {"x0": "at a bound: taken as fixed"}
     free = sm.GLM(y, constant(X)[:, 1:], sm.families.Poisson(), offset=0.1 * X[:, 0])

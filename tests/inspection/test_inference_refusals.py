@@ -33,7 +33,7 @@ def test_tables(data, monkeypatch):
     assert result.names[0] == "age"
     text, page = result.summary(), result._repr_html_()
     assert max(map(len, text.splitlines())) <= 80
-    assert "a name that is mu\N{HORIZONTAL ELLIPSIS}" in text
+    assert "a name th\N{HORIZONTAL ELLIPSIS} a table" in text
     assert "Weights: precisions" in text
     assert "x&lt;y" in page
     assert page.count("<tr>") == 5
@@ -57,6 +57,8 @@ def test_refusals(data):
         ({"groups": labels}, "groups: covariance='cluster' needs the group of every row"),
         ({"covariance": "cluster", "groups": labels[:9]}, "groups: got 9 entries for 150 rows"),
         ({"covariance": "cluster", "groups": np.ones(N)}, "all rows are in one group"),
+        ({"covariance": "cluster", "groups": [None, *"abc"] * 37 + ["a", "b"]}, "groups: some are missing"),
+        ({"covariance": "cluster", "groups": np.where(labels, np.nan, 1.0)}, "groups: some are missing"),
     ]
     for options, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -79,9 +81,8 @@ def test_refusals(data):
     for call, message in [
         (lambda: inference(classes, X, labels, covariance="HC3"), "of several classes has no leverages"),
         (lambda: inference(LinearRegression(Quantile()).fit(X, y), X, y, covariance="HC2"), "without curvature"),
-        (lambda: result.predict(X), "intervals are not given for several classes"),
-        (lambda: result.influence(X, labels), "influence: not given for a loss of several classes"),
-        (lambda: result.loo(X, labels), "loo: not given for a loss of several classes"),
+        (lambda: result.influence(X, labels), "influence: not given for several classes"),
+        (lambda: inference(LinearRegression(Quantile()).fit(X, y), X, y).loo(X, y), "loo: not given for a loss with"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
