@@ -42,8 +42,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ``model(x, *params)`` needs it as an array, to know how many parameters there are.
     bounds : dict, sequence of pairs or scipy.optimize.Bounds, optional
         ``{"tau": (0, None)}`` or one pair per parameter. No iterate leaves them.
-    loss : str or Loss, default="squared_error"
-        ``"squared_error"``, ``"absolute_error"``, or a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``.
+    loss : str, Loss or callable, default="squared_error"
+        ``"squared_error"``, ``"absolute_error"``, a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``, or a
+        function ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
     n_starts : int, default=1
         Starts per curve, the best of whose ends is kept.
     max_iter : int, default=1000
@@ -65,9 +66,14 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     std_errors_ : ndarray of shape (..., n_parameters)
     residual_variance_ : float or ndarray of shape (n_curves,)
         ``s^2 = sum w r^2 / (n - p)``.
-    converged_ : bool or ndarray, status_, message_ : str or ndarray of str
+    converged_ : bool or ndarray
+    status_, message_ : str or ndarray of str
     n_iter_ : int or ndarray
     parameter_names_ : tuple of str
+    device_ : str
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had them.
 
     References
     ----------
