@@ -25,8 +25,8 @@ class LinearRegressor(RegressorMixin, PartialFit):
         """Let errors about a wrong keyword name the class that the user knows."""
         super().__init_subclass__(**settings)
         for name in ("fit", "partial_fit", "predict", "score"):
-            shared, current = getattr(LinearRegressor, name), getattr(cls, name)
-            if getattr(current, "__code__", None) is not shared.__code__:  # a user's class has its own
+            shared: Any = getattr(LinearRegressor, name)
+            if getattr(getattr(cls, name), "__code__", None) != shared.__code__:  # a user's class has its own
                 continue
             own: Any = FunctionType(shared.__code__, shared.__globals__, name, shared.__defaults__, shared.__closure__)
             own.__kwdefaults__, own.__doc__ = shared.__kwdefaults__, shared.__doc__
@@ -213,7 +213,8 @@ class LinearRegression(LinearRegressor):
     device : str, default="auto"
         "auto", "cpu", "gpu" or a name such as "GPU:1"; see `gradfit.list_devices`.
     verbose : int, default=0
-        1 prints progress, 2 every iteration.
+        1 prints progress: on a terminal a line that renews itself, elsewhere about ten lines a second. 2 prints
+        every iteration.
     record_path : bool, default=False
         Keep the parameters of every iteration in `coef_path_` and `intercept_path_`.
 

@@ -14,7 +14,7 @@ from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._loop import minimize
 from gradfit.solvers._newton import Newton
-from gradfit.solvers._result import SolveResult
+from gradfit.solvers._result import ENDS_ALL, SolveResult
 from gradfit.solvers._solver import Start
 from gradfit.solvers._strategy import Stage, better_start, get_solver, stages
 from gradfit.solvers._vertex import on_vertex
@@ -24,8 +24,8 @@ class Options(NamedTuple):
     """What a user asks of a solution.
 
     `start` is (coef (outputs of all targets, p), intercept) in the user's units, or None; `progress` makes the report
-    of a stage, or is None; `optimizer_states` hold for each target what an earlier descent left; `scaling` is that of
-    earlier rows, to be kept.
+    of a stage, given the last stage's objective, the target's number and how many iterations come, if that is known;
+    `optimizer_states` hold for each target what an earlier descent left; `scaling` is that of earlier rows, to be kept.
     """
 
     solver: Any = "auto"
@@ -98,10 +98,10 @@ def _each(targets, solve_target, start) -> list[SolveResult]:
     results: list[SolveResult] = []
     with on_one_thread():
         for k, target in enumerate(targets):
-            if results and results[-1].status == "interrupted":
+            if results and results[-1].status in ENDS_ALL:
                 theta = start(target, k)
                 value, gradient, _ = target.evaluate(theta)
-                result = SolveResult(theta, "interrupted", value, gradient, 1, loss_curve=[value], path=[theta])
+                result = SolveResult(theta, results[-1].status, value, gradient, 1, loss_curve=[value], path=[theta])
                 result.facts = results[-1].facts
             else:
                 result = solve_target(target, k)
@@ -152,20 +152,22 @@ def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> Solv
         if budget <= 0 and stage is not plan[-1]:
             continue
         curvature = _curvature(stage, theta, before)
+        limit = budget if options.max_iter is not None or stage.tol == 0 else None
         same = stage.objective is final or stage.objective.loss is final.loss
         optimizer_state = None if options.optimizer_states is None else options.optimizer_states[k]
         result = minimize(
             stage.solver, stage.objective, Start(theta, curvature, seed, optimizer_state), max_iter=max(budget, 0),
             tol=stage.tol, scale=final_scale if same else stage.objective.slope_scale(baseline),
             is_last=stage is plan[-1], record=options.record,
-            report=None if options.progress is None else options.progress(stage), monitor=monitor,
+            report=None if options.progress is None or budget <= 0 else options.progress(stage, final, k, limit),
+            monitor=monitor,
         )  # fmt: skip
         if budget <= 0 and done is not None:  # only evaluated
             result.n_iter, result.loss_curve, result.path = 0, [], []
         theta, used, before = result.theta, used + result.n_iter, (stage.objective, result.hessian)
         if stage.is_final:
             done = result if done is None else result.after(done)
-        if result.status == "interrupted":
+        if result.status in ENDS_ALL:
             break
     done = done or result
     done.hessian = None
