@@ -107,6 +107,8 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
         rows = DatasetRows(dataset, self._encode_target, self._first_columns())
         if getattr(self, "n_features_in_", None) != rows.n_inputs:
             self.__dict__.pop("feature_names_in_", None)
+        if rows.names is not None:
+            self.feature_names_in_ = np.array(rows.names, dtype=object)
         self.n_features_in_ = rows.n_inputs
         return rows
 

@@ -100,7 +100,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
-            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches.
+            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches; x may be a dict of columns, as
+            `tf.data.experimental.make_csv_dataset` gives them.
         y : array-like of shape (n_samples,)
             Labels of any type; not with a dataset.
         sample_weight : array-like of shape (n_samples,), optional

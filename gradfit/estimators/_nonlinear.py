@@ -33,8 +33,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     model : str or callable
-        A formula such as ``"a * exp(-x / tau) + c"``: ``x`` is the only column of X, ``x0, x1, ...`` are the
-        columns of several, or the names of a DataFrame's columns; every other name is a parameter. It is parsed,
+        A formula such as ``"a * exp(-x / tau) + c"``: ``x``, or ``x0``, is the only column of X, ``x0, x1, ...`` are
+        the columns of several, or the names of a DataFrame's columns; every other name is a parameter. It is parsed,
         never evaluated as Python. Or a function ``model(x, a, tau, c)`` in TensorFlow operations, written for one
         curve: x is the (n,) column, or the (n, d) matrix of several columns.
     p0 : dict or array-like of shape (n_parameters,) or (n_curves, n_parameters), optional
@@ -203,7 +203,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Which curve, where several were fitted.
         """
         check_is_fitted(self)
-        return report(self._fit, curve, self.parameter_names_, self.message_)
+        has_spread = self._get_loss().homogeneity is not None
+        return report(self._fit, curve, self.parameter_names_, self.message_, has_spread)
 
     def _infer(self, *rows, **how):
         return infer(self, *rows, **how)
@@ -226,7 +227,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return get_loss(self.loss)
 
     def _column_names(self, X):
-        return column_names(X.shape[1], getattr(self, "feature_names_in_", None))
+        return column_names(X.shape[1], getattr(self, "feature_names_in_", None), self.model)
 
     def _function(self, X, names, start):
         if not callable(self.model):
