@@ -31,7 +31,7 @@ class _Display:
         if xlabel == "iteration":
             from matplotlib.ticker import MaxNLocator
 
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         self.ax_, self.figure_ = ax, ax.figure
         return ax
 
