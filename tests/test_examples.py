@@ -297,3 +297,30 @@ def test_robust_errors(run):
     (result, bootstrap), output = run("robust_errors")
     np.testing.assert_allclose(result.std_errors[:4], bootstrap, rtol=0.35)
     assert "HC1" in output
+
+
+def test_per_group(run):
+    tables, output = run("per_group")
+    for name, slope in load("per_group").SLOPES.items():
+        rows, found, error, true = numbers(output, name)
+        assert true == slope
+        assert rows > 80
+        assert abs(found - slope) < 3 * error
+        assert found == pytest.approx(tables[name].coef[0], abs=1e-3)
+
+
+def test_seasonal(run):
+    (table, forecast), output = run("seasonal")
+    module = load("seasonal")
+    assert (np.abs(table.coef[:5] - module.TRUTH) < 3 * table.std_errors[:5]).all()
+    truth = 50 + module.columns(np.arange(72, 96)) @ module.TRUTH
+    assert ((forecast.lower < truth) & (truth < forecast.upper)).all()
+    assert numbers(output, "the second wave is needed: p =")[0] < 1e-3
+
+
+def test_csv_stream(run):
+    (model, whole), output = run("csv_stream")
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-4)
+    assert list(model.feature_names_in_) == ["age", "visits", "balance"]
+    assert model.converged_
+    assert numbers(output, "visits")[0] == pytest.approx(0.4, abs=0.05)

@@ -14,18 +14,18 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from gradfit.backend._devices import on_device
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._datasets import DatasetRows, is_dataset
+from gradfit.estimators._callbacks import CallbackSupportMixin, printer_of, solve_for
 from gradfit.inspection._infer_linear import infer
 from gradfit.objectives._bounds import check_inside
 from gradfit.objectives._limits import Limits
 from gradfit.objectives._linear import LinearObjective
 from gradfit.objectives._penalty import ElasticNet
 from gradfit.solvers import _result
-from gradfit.solvers._loop import ProgressPrinter
 from gradfit.solvers._settings import check_settings
-from gradfit.solvers._solve import Options, solve
+from gradfit.solvers._solve import Options
 
 
-class LinearModel(BaseEstimator, ABC):
+class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
     """Everything that estimators linear in their parameters share; each adds its loss, penalty and target."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class LinearModel(BaseEstimator, ABC):
             options, limits = self._options(objective, coef_init, intercept_init), objective.limits
             if coef_init is not None and limits is not None and options.start is not None:
                 check_inside(options.start[0], limits.lower, limits.upper, limits.names, "coef_init")
-            results = solve(objective, options)
+            results = solve_for(self, objective, options, X, y, sample_weight, offset)
         return self._publish(objective, results, device)
 
     def _wrap(self, X, y, sample_weight, offset, reset=True):
@@ -112,6 +112,8 @@ class LinearModel(BaseEstimator, ABC):
             )
         if getattr(self, "n_features_in_", None) != rows.n_inputs:
             self.__dict__.pop("feature_names_in_", None)
+        if rows.names is not None:
+            self.feature_names_in_ = np.array(rows.names, dtype=object)
         self.n_features_in_ = rows.n_inputs
         return rows
 
@@ -136,7 +138,7 @@ class LinearModel(BaseEstimator, ABC):
     def _options(self, objective, coef_init=None, intercept_init=None, **changes) -> Options:
         options = Options(
             self.solver, self.max_iter, self.tol, self.standardize, self.random_state, self.record_path,
-            partial(ProgressPrinter, self) if self.verbose else None,
+            partial(printer_of, self) if self.verbose else None,
             self._start(objective, coef_init, intercept_init),
         )  # fmt: skip
         return options._replace(**changes)

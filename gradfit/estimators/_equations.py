@@ -76,8 +76,13 @@ class EquationSystem(BaseEstimator):
     null_space_ : ndarray of shape (n_unknowns, n_unknowns - rank), or list of them
         Directions in which the residuals do not change to first order.
     roots_ : ndarray of shape (n_found, n_unknowns), or a sequence of them
-        The distinct solutions found from all starts, which need not be all there are.
+        The distinct solutions found from all starts, sorted by their first unknown, the second ...; they need not be
+        all there are.
     n_iter_ : int or ndarray
+    unknown_names_, parameter_names_ : tuple of str
+    parameter_rows_ : ndarray of shape (n_systems, n_parameters), or None
+        The parameters that the systems were solved for.
+    device_ : str
 
     References
     ----------

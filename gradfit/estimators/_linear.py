@@ -24,10 +24,14 @@ class LinearRegressor(RegressorMixin, PartialFit):
     def __init_subclass__(cls, **settings):
         """Let errors about a wrong keyword name the class that the user knows."""
         super().__init_subclass__(**settings)
-        shared = LinearRegressor.fit
-        own: Any = FunctionType(shared.__code__, shared.__globals__, "fit", shared.__defaults__, shared.__closure__)
-        own.__kwdefaults__, own.__doc__, own.__qualname__ = shared.__kwdefaults__, shared.__doc__, f"{cls.__name__}.fit"
-        setattr(cls, "fit", own)  # noqa: B010
+        for name in ("fit", "partial_fit", "predict", "score"):
+            shared: Any = getattr(LinearRegressor, name)
+            if getattr(getattr(cls, name), "__code__", None) != shared.__code__:  # a user's class has its own
+                continue
+            own: Any = FunctionType(shared.__code__, shared.__globals__, name, shared.__defaults__, shared.__closure__)
+            own.__kwdefaults__, own.__doc__ = shared.__kwdefaults__, shared.__doc__
+            own.__qualname__ = f"{cls.__name__}.{name}"
+            setattr(cls, name, for_chunks(own) if name == "partial_fit" else own)
 
     def _get_loss(self):
         loss = get_loss(self.loss)
@@ -58,7 +62,8 @@ class LinearRegressor(RegressorMixin, PartialFit):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
-            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches.
+            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches; x may be a dict of columns, as
+            `tf.data.experimental.make_csv_dataset` gives them.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Not with a dataset.
         sample_weight : array-like of shape (n_samples,), optional
@@ -175,8 +180,9 @@ class LinearRegression(LinearRegressor):
     Parameters
     ----------
     loss : str, Loss or callable, default="squared_error"
-        "squared_error", "absolute_error", "huber", "quantile", an instance from `gradfit.losses`, or a function
-        ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
+        "squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "tweedie", "negative_binomial",
+        "log_loss", an instance from `gradfit.losses`, or a function ``loss(y, raw)`` of TensorFlow operations that
+        returns one value per row.
     alpha : float, default=0.0
         Strength of the penalty, relative to the mean loss. scikit-learn's Ridge takes ``alpha * n_samples``; its
         Lasso and ElasticNet take the same alpha.
@@ -190,6 +196,7 @@ class LinearRegression(LinearRegressor):
         ``lb <= A b <= ub`` for the coefficients of each target, equalities where lb is ub, for smooth losses without
         an L1 penalty. A has a column for each feature.
     fit_intercept : bool, default=True
+        Whether the model has an intercept c.
     standardize : bool, default=True
         Scale the columns inside. Coefficients and penalty are in the user's units either way.
     solver : str, solver or Keras optimizer, default="auto"
@@ -207,7 +214,8 @@ class LinearRegression(LinearRegressor):
     device : str, default="auto"
         "auto", "cpu", "gpu" or a name such as "GPU:1"; see `gradfit.list_devices`.
     verbose : int, default=0
-        1 prints progress, 2 every iteration.
+        1 prints progress: on a terminal a line that renews itself, elsewhere about ten lines a second. 2 prints
+        every iteration.
     record_path : bool, default=False
         Keep the parameters of every iteration in `coef_path_` and `intercept_path_`.
 
@@ -229,8 +237,12 @@ class LinearRegression(LinearRegressor):
     coef_path_, intercept_path_ : ndarray
         With ``record_path=True``, one row per iteration.
     t_ : int
-        Number of updates.
+        Number of updates, those of earlier calls of `partial_fit` included.
     device_ : str
+        Where the rows were, such as "CPU:0".
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had them, all of them text.
 
     Examples
     --------

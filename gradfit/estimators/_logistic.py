@@ -11,12 +11,15 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gradfit.data._datasets import decoded
+from gradfit.estimators._docs import sharing
 from gradfit.estimators._export import dense
+from gradfit.estimators._linear import LinearRegression
 from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
 from gradfit.objectives._penalty import ElasticNet
 
 
+@sharing(LinearRegression)
 class LogisticRegression(ClassifierMixin, PartialFit):
     """Linear classifier with probabilities: binary logistic, or softmax over three and more classes.
 
@@ -29,23 +32,22 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         Inverse strength of the penalty, as in scikit-learn; np.inf means no penalty.
     l1_ratio : float, default=0.0
         Share of the L1 norm in the penalty.
-    bounds : pair, sequence of pairs, dict or scipy.optimize.Bounds, optional
-        As for `LinearRegression`; of three and more classes they hold for the coefficients of each.
-    constraints : scipy.optimize.LinearConstraint or sequence of them, optional
-        As for `LinearRegression`: for the coefficients of each class or, if A has n_classes * n_features columns, for
-        those of all classes, ``coef_.ravel()``.
+    {bounds}
+        Of three and more classes, they hold for the coefficients of each.
+    {constraints}
+        Of three and more classes, they hold for the coefficients of each or, if A has n_classes * n_features columns,
+        for those of all classes, ``coef_.ravel()``.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into `sample_weight`.
-    fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path
-        As for `LinearRegression`.
+    {fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
     intercept_ : ndarray of shape (1,) or (n_classes,)
-    converged_, status_, message_, n_iter_, n_passes_, gradient_norm_, loss_curve_, t_, device_
-        As for `LinearRegression`.
+    {converged_, status_, n_iter_, n_passes_, gradient_norm_, loss_curve_, coef_path_, t_, device_, n_features_in_}
+    {feature_names_in_}
 
     Examples
     --------
@@ -98,7 +100,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
-            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches.
+            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches; x may be a dict of columns, as
+            `tf.data.experimental.make_csv_dataset` gives them.
         y : array-like of shape (n_samples,)
             Labels of any type; not with a dataset.
         sample_weight : array-like of shape (n_samples,), optional

@@ -33,8 +33,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     model : str or callable
-        A formula such as ``"a * exp(-x / tau) + c"``: ``x`` is the only column of X, ``x0, x1, ...`` are the
-        columns of several, or the names of a DataFrame's columns; every other name is a parameter. It is parsed,
+        A formula such as ``"a * exp(-x / tau) + c"``: ``x``, or ``x0``, is the only column of X, ``x0, x1, ...`` are
+        the columns of several, or the names of a DataFrame's columns; every other name is a parameter. It is parsed,
         never evaluated as Python. Or a function ``model(x, a, tau, c)`` in TensorFlow operations, written for one
         curve: x is the (n,) column, or the (n, d) matrix of several columns.
     p0 : dict or array-like of shape (n_parameters,) or (n_curves, n_parameters), optional
@@ -42,8 +42,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ``model(x, *params)`` needs it as an array, to know how many parameters there are.
     bounds : dict, sequence of pairs or scipy.optimize.Bounds, optional
         ``{"tau": (0, None)}`` or one pair per parameter. No iterate leaves them.
-    loss : str or Loss, default="squared_error"
-        ``"squared_error"``, ``"absolute_error"``, or a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``.
+    loss : str, Loss or callable, default="squared_error"
+        ``"squared_error"``, ``"absolute_error"``, a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``, or a
+        function ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
     n_starts : int, default=1
         Starts per curve, the best of whose ends is kept.
     max_iter : int, default=1000
@@ -65,9 +66,14 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     std_errors_ : ndarray of shape (..., n_parameters)
     residual_variance_ : float or ndarray of shape (n_curves,)
         ``s^2 = sum w r^2 / (n - p)``.
-    converged_ : bool or ndarray, status_, message_ : str or ndarray of str
+    converged_ : bool or ndarray
+    status_, message_ : str or ndarray of str
     n_iter_ : int or ndarray
     parameter_names_ : tuple of str
+    device_ : str
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had them.
 
     References
     ----------
@@ -197,7 +203,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Which curve, where several were fitted.
         """
         check_is_fitted(self)
-        return report(self._fit, curve, self.parameter_names_, self.message_)
+        has_spread = self._get_loss().homogeneity is not None
+        return report(self._fit, curve, self.parameter_names_, self.message_, has_spread)
 
     def _infer(self, *rows, **how):
         return infer(self, *rows, **how)
@@ -220,7 +227,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return get_loss(self.loss)
 
     def _column_names(self, X):
-        return column_names(X.shape[1], getattr(self, "feature_names_in_", None))
+        return column_names(X.shape[1], getattr(self, "feature_names_in_", None), self.model)
 
     def _function(self, X, names, start):
         if not callable(self.model):

@@ -8,10 +8,12 @@ from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.validation import check_is_fitted
 
 from gradfit.data._polynomials import Chebyshev, keras_columns
+from gradfit.estimators._docs import sharing
 from gradfit.estimators._export import dense
-from gradfit.estimators._linear import LinearRegressor
+from gradfit.estimators._linear import LinearRegression, LinearRegressor
 
 
+@sharing(LinearRegression)
 class PolynomialRegression(LinearRegressor):
     """Linear model on all monomials of the features up to a degree, fitted under any pointwise loss.
 
@@ -23,13 +25,14 @@ class PolynomialRegression(LinearRegressor):
     Parameters
     ----------
     degree : int, default=2
+        The highest sum of exponents.
     interaction_only : bool, default=False
         Only products of distinct features.
-    bounds, constraints
-        As for `LinearRegression`, on the monomial coefficients; by the names that `get_feature_names_out` gives.
-    loss, alpha, l1_ratio, fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, \
-verbose, record_path
-        As for `LinearRegression`.
+    {loss, alpha, l1_ratio, bounds}
+        A feature, here, is a monomial, and its name is the one that `get_feature_names_out` gives.
+    {constraints}
+        Here, too, the features are the monomials.
+    {fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path}
 
     Attributes
     ----------
@@ -38,10 +41,9 @@ verbose, record_path
     intercept_ : float or ndarray of shape (n_targets,)
     powers_ : ndarray of shape (n_terms, n_features)
         Exponents of the monomials.
-    gradient_norm_ : float
-        With respect to the coefficients of the basis that the fit ran on.
-    converged_, status_, message_, n_iter_, n_passes_, loss_curve_, coef_path_, intercept_path_, t_, device_
-        As for `LinearRegression`.
+    {gradient_norm_}
+        Here with respect to the coefficients of the basis that the fit ran on.
+    {converged_, status_, n_iter_, n_passes_, loss_curve_, coef_path_, t_, device_, n_features_in_, feature_names_in_}
 
     Examples
     --------

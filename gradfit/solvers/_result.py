@@ -49,6 +49,7 @@ MESSAGES = {
     ),
     "nonfinite": ("The objective became NaN or infinite; the best finite coefficients are kept. {remedy}"),
     "interrupted": "Interrupted by the user after {n_iter} iterations; the last finite coefficients are kept.",
+    "stopped": "Stopped by a callback after {n_iter} iterations; the coefficients reached by then are kept.",
     "separable": (
         "The classes are perfectly separated by the features, so without a penalty the coefficients grow "
         "without bound and have no finite optimum. Set a finite C (for example C=1.0)."
@@ -115,7 +116,9 @@ MESSAGES = {
 }
 
 CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient", "unidentified"})
-SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations"})
+SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations", "stopped"})
+ENDS_ALL = frozenset({"interrupted", "stopped"})
+"""What ends all stages and targets of a fit."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._loop import minimize
 from gradfit.solvers._newton import Newton
-from gradfit.solvers._result import SolveResult
+from gradfit.solvers._result import ENDS_ALL, SolveResult
 from gradfit.solvers._solver import Start
 from gradfit.solvers._strategy import Stage, better_start, get_solver, stages
 from gradfit.solvers._vertex import on_vertex
@@ -25,8 +25,8 @@ class Options(NamedTuple):
     """What a user asks of a solution.
 
     `start` is (coef (outputs of all targets, p), intercept) in the user's units, or None; `progress` makes the report
-    of a stage, or is None; `optimizer_states` hold for each target what an earlier descent left; `scaling` is that of
-    earlier rows, to be kept.
+    of a stage, given the last stage's objective, the target's number and how many iterations come, if that is known;
+    `optimizer_states` hold for each target what an earlier descent left; `scaling` is that of earlier rows, to be kept.
     """
 
     solver: Any = "auto"
@@ -99,10 +99,10 @@ def _each(targets, solve_target, start) -> list[SolveResult]:
     results: list[SolveResult] = []
     with on_one_thread():
         for k, target in enumerate(targets):
-            if results and results[-1].status == "interrupted":
+            if results and results[-1].status in ENDS_ALL:
                 theta = start(target, k)
                 value, gradient, _ = target.evaluate(theta)
-                result = SolveResult(theta, "interrupted", value, gradient, 1, loss_curve=[value], path=[theta])
+                result = SolveResult(theta, results[-1].status, value, gradient, 1, loss_curve=[value], path=[theta])
                 result.facts = results[-1].facts
             else:
                 result = solve_target(target, k)
@@ -152,13 +152,15 @@ def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> Solv
         budget = stage.solver.default_max_iter if options.max_iter is None else options.max_iter - used
         if budget <= 0 and stage is not plan[-1]:
             continue
+        limit = budget if options.max_iter is not None or stage.tol == 0 else None
         same = stage.objective is final or stage.objective.loss is final.loss
         optimizer_state = None if options.optimizer_states is None else options.optimizer_states[k]
         run = partial(
             minimize, stage.solver, stage.objective, max_iter=max(budget, 0),
             tol=stage.tol, scale=final_scale if same else stage.objective.slope_scale(baseline),
             is_last=stage is plan[-1], record=options.record,
-            report=None if options.progress is None else options.progress(stage), monitor=monitor,
+            report=None if options.progress is None or budget <= 0 else options.progress(stage, final, k, limit),
+            monitor=monitor,
         )  # fmt: skip
         result = run(Start(theta, _curvature(stage, theta, before), seed, optimizer_state))
         if theta is not origin and not np.isfinite(result.value):  # as rows may be that an easier stage has not seen
@@ -168,7 +170,7 @@ def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> Solv
         theta, used, before = result.theta, used + result.n_iter, (stage.objective, result.hessian)
         if stage.is_final:
             done = result if done is None else result.after(done)
-        if result.status == "interrupted":
+        if result.status in ENDS_ALL:
             break
     done = done or result
     done.hessian = None
