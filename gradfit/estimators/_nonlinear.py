@@ -19,6 +19,7 @@ from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import Written, called_model
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
+from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
 from gradfit.solvers.batched._curves import Curves, Fit, fit_curves
@@ -54,6 +55,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Seeds further starts. None is 0.
     device : str, default="auto"
     verbose : int, default=0
+        1 prints how many fits have finished.
 
     Attributes
     ----------
@@ -153,7 +155,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),
-                report=self._report if self.verbose else None,
+                report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None,
             )  # fmt: skip
             found.uncertainty = uncertainty_of(curves, found)
         lost = ~found.uncertainty.identified.all(1) & np.isin(found.status, list(CONVERGED_STATUSES))
@@ -267,9 +269,6 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         texts = [curve_message(self._fit, i) for i in range(len(self._fit.theta))]
         return texts[0] if self.coef_.ndim == 1 else np.array(texts)
-
-    def _report(self, done, total, value):
-        print(f"NonlinearRegression: {done} of {total} fits finished, objective {value:.9g}", flush=True)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -55,6 +55,16 @@ class Line:
         return True
 
 
+def batch_printer(name, noun, measure):
+    """Return a report of how many members of a batch have finished."""
+    line = Line()
+
+    def report(done, total, value, is_last):
+        line(f"{name}: {done} of {total} {noun} finished, {measure} {value:.9g}", is_last)
+
+    return report
+
+
 class StagePrinter:
     """Prints iteration, loss and gradient of one stage: with verbose=1 as one line, from 2 on every iteration.
 

@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from gradfit import LinearRegression, LogisticRegression, PolynomialRegression
+from gradfit import EquationSystem, LinearRegression, LogisticRegression, NonlinearRegression, PolynomialRegression
 from gradfit.solvers import GradientDescent
 
 random = np.random.default_rng(0)
@@ -91,6 +91,26 @@ def test_elsewhere_at_most_about_ten_lines_a_second(capsys):
     assert len(lines) <= 30
     assert lines[-1].startswith(f"  iteration {model.n_iter_} of 3000, loss ")
     assert "\r" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        (
+            NonlinearRegression("a * exp(-x / b)", p0=[3.0, 2.0]),
+            "NonlinearRegression: 20 of 20 fits finished, objective ",
+        ),
+        (EquationSystem(["x**2 = x0 + 9"], parameters=["x0"]), "EquationSystem: 500 of 500 attempts finished, sum of "),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_batches_renew_their_line_too(on_terminal, model, line):
+    data = (X[:500, :1],)
+    if isinstance(model, NonlinearRegression):
+        data = X[:50, :1], 3 * np.exp(-X[:50, :1] / np.linspace(1, 3, 20))
+    lines, _ = on_terminal(model, *data)
+    assert lines[-1].startswith(line)
+    assert len(lines) < 6
 
 
 def test_targets_are_numbered(capsys):
