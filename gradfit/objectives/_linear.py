@@ -50,7 +50,6 @@ class LinearObjective(Objective):
 
     rows: Rows
     numbers: np.ndarray
-    has_scale = True
 
     def __init__(self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1, limits=None):
         self.kind, _ = LossKind.of(loss, rows.dtype.name)

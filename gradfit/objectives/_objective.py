@@ -63,8 +63,6 @@ class Objective(ABC):
         Float type of what is summed.
     comes_in_batches : bool
         Whether its rows are a stream.
-    has_scale : bool
-        Whether parameters are in units in which 1 is much, so that long steps at a small gradient mean something.
     n_passes : int
         How often all rows have been read.
     """
@@ -74,7 +72,7 @@ class Objective(ABC):
     l2: np.ndarray | None = None
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
-    is_endless = comes_in_batches = has_scale = False
+    is_endless = comes_in_batches = False
     polyhedron: Polyhedron | None = None
     limits: Limits | None = None
     _asked: tuple = (None, None, None)  # the last question about constraints, which is asked several times

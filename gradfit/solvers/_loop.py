@@ -145,8 +145,6 @@ class _Loop:
             if self.tol == 0:
                 return "fixed_iterations"
             return self._drift() if self.error <= self.bound and self.unfinished == "moving" else "max_iter"
-        if self.status == "stalled" and self.error <= self.bound and self.unfinished == "moving":
-            return self._drift()
         hessian = getattr(self.state, "hessian", None)
         if self.status == "stalled" and self.objective.is_rounding(theta, gradient, hessian, self.error, self.scale):
             return "precision_limit"

@@ -38,9 +38,10 @@ MESSAGES = {
         "coefficients are kept. {remedy}"
     ),
     "drifting": (
-        "The largest scaled gradient component is {error:.1e}, within tol={tol:g}, but the steps stay long: the "
-        "coefficients keep growing, so the optimum may lie at infinity, as for classes that a plane separates but for "
-        "a few rows, or counts of which a category has none. Add a penalty (alpha, or a finite C), or drop the column."
+        "The largest scaled gradient component is {error:.1e} (tol={tol:g}), but the next step would be as long as the "
+        "last ones: the coefficients keep growing, so the optimum may lie at infinity, as for classes that a plane "
+        "separates but for a few rows, or counts of which a category has none. Add a penalty (alpha, or a finite C), "
+        "or drop the column."
     ),
     "stalled": (
         "No step lowers the objective any more, though the largest scaled gradient component is {error:.1e} "

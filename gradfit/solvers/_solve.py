@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from gradfit.objectives._quadratic import QuadraticObjective
+from gradfit.solvers._drift import mark_drifting
 from gradfit.solvers._early_stopping import EarlyStopping
 from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
 from gradfit.solvers._linear_algebra import on_one_thread
@@ -139,7 +140,7 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
     if done.status == "early_stopped" and monitor.diverged:
         done.status = "diverged"
         done.facts["remedy"] = solver.remedies["diverged"]
-    return mark_deficient(objective, on_vertex(objective, done))
+    return mark_drifting(objective, mark_deficient(objective, on_vertex(objective, done)))
 
 
 def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> SolveResult:
