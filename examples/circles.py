@@ -34,12 +34,13 @@ def main(picture="circles.png"):
     apart = np.flatnonzero(~system.solved_)[0]
     print(f"pair {apart}: {system.message_[apart]}")
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(11, 2.9), layout="constrained")
     for ax, k in zip(figure.subplots(1, 3), [*np.flatnonzero(meet)[:2], apart], strict=True):
         ax.add_patch(Circle((0, 0), r[k], fill=False, color="C0"))
         ax.add_patch(Circle((d[k], 0), s[k], fill=False, color="C1"))
         ax.plot(*system.solution_[k], "k." if system.solved_[k] else "rx", markersize=10)
         ax.set(title=f"pair {k}: {system.status_[k]}", xlim=(-2.2, 4.2), ylim=(-2.2, 2.2), aspect="equal")
+        ax.grid(alpha=0.3)
     figure.savefig(picture, dpi=120)
     return system, meet
 

@@ -50,6 +50,7 @@ def main(picture="derivatives.png"):
     axes.plot(x, x**3, label="x^3")
     for order in (1, 2, 3):
         axes.plot(x, derivative(cube, x, order=order), label=f"derivative of order {order}")
+    axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(picture, dpi=120)
 

@@ -47,7 +47,7 @@ def main(picture="digits.png"):
     left, right = figure.subplots(1, 2)
     LossCurveDisplay.from_estimator(adam, ax=left)
     right.plot(range(1, adam.n_iter_ + 1), accuracy)
-    right.set(xlabel="iteration", ylabel="training accuracy")
+    right.set(xlabel="iteration", ylabel="training accuracy", ylim=(0.9, 1.0), title="right from the first step on")
     right.grid(alpha=0.3)
     figure.savefig(picture, dpi=120)
     return adam, auto, ten

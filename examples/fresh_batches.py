@@ -10,7 +10,7 @@ import sys
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from gradfit import CoefficientPathDisplay, LinearRegression, LossCurveDisplay
+from gradfit import CoefficientPathDisplay, FitDisplay, LinearRegression, LossCurveDisplay
 from gradfit.solvers import GradientDescent
 
 
@@ -41,8 +41,11 @@ def main(picture="fresh_batches.png"):
         print(f"iteration {i + 1:3d}   loss {model.loss_curve_[i]:6.3f}   w {w:6.3f}   b {b:6.3f}")
     print(f"learned y = {model.coef_[0]:.3f} x + {model.intercept_:.3f}, true y = 7 x + 4")
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(14, 4), layout="constrained")
+    rows, left, right = figure.subplots(1, 3)
+    x, y = (part.numpy() for part in batch(99))
+    FitDisplay.from_estimator(model, x, y, name="the learned line", ax=rows)
+    rows.set_title("the last batch")
     LossCurveDisplay.from_estimator(model, ax=left)
     CoefficientPathDisplay.from_estimator(model, true_coef=[7], true_intercept=4, ax=right)
     figure.savefig(picture, dpi=120)

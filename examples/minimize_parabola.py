@@ -38,6 +38,7 @@ def main(picture="minimize_parabola.png"):
     axes.plot(x, parabola(x), label="x^2 - 20 x + 100")
     axes.plot(descent.path, parabola(descent.path), "o-", label="gradient descent, rate 0.1")
     axes.set(xlabel="x")
+    axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(picture, dpi=120)
     return results

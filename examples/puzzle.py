@@ -44,6 +44,7 @@ def main(picture="puzzle.png"):
             label = name if k == 0 else None
             ax.plot(result.path[:150, j], style, color=f"C{j}", label=label, linewidth=1.2)
     ax.set(xlabel="Nadam step", ylabel="value", title="Three starts (solid, dashed, dotted), three answers")
+    ax.grid(alpha=0.3)
     ax.legend(ncols=4)
     figure.savefig(picture, dpi=120)
     return found, system

@@ -9,14 +9,18 @@ from gradfit.estimators import (
     NonlinearRegression,
     PolynomialRegression,
     regularization_path,
+    to_keras,
 )
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
+from gradfit.inspection._diagnostic_display import CoefficientDisplay, ResidualsDisplay
 from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
 from gradfit.inspection._path_display import RegularizationPathDisplay
+from gradfit.inspection._inference import inference
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CoefficientDisplay",
     "CoefficientPathDisplay",
     "EquationSystem",
     "FitDisplay",
@@ -26,11 +30,13 @@ __all__ = [
     "NonlinearRegression",
     "PolynomialRegression",
     "RegularizationPathDisplay",
+    "ResidualsDisplay",
     "__version__",
     "check_gradient",
     "derivative",
     "gradient",
     "hessian",
+    "inference",
     "jacobian",
     "list_devices",
     "losses",
@@ -38,4 +44,5 @@ __all__ = [
     "regularization_path",
     "solve_system",
     "solvers",
+    "to_keras",
 ]

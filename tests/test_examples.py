@@ -261,3 +261,66 @@ def test_real_data(run):
     assert max(sizes) < 10_000
     for search in searches.values():
         assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_save_and_serve(run):
+    (model, served, trained), output = run("save_and_serve")
+    grid = np.linspace(0, 24, 200, dtype="float32")[:, None]
+    np.testing.assert_allclose(served[:, 0], model.predict(grid), rtol=2e-6)
+    assert numbers(output, "served without gradfit, relative error:")[0] < 2e-6
+    before, after = numbers(output, "Keras's loss in summer:")
+    assert after < before
+    assert model.converged_
+    growth = np.asarray(trained(grid))[:, 0] / model.predict(grid)
+    np.testing.assert_allclose(growth.mean(), 1.6, atol=0.1)
+
+
+def test_claims(run):
+    (table, severity, premium), output = run("claims")
+    truth = [0.9, 0.3, 0.06, 0.4]
+    assert (np.abs(table.coef[:4] - truth) < 3 * table.std_errors[:4]).all()
+    np.testing.assert_allclose(severity.coef_, [0.2, 0.0, 0.05, -0.1], atol=0.1)
+    paid, product, tweedie = numbers(output.replace(",", " "), "paid")
+    assert product == pytest.approx(paid, rel=0.01)
+    assert tweedie == pytest.approx(paid, rel=0.01)
+    assert premium.converged_
+
+
+def test_logistic_table(run):
+    table, output = run("logistic_table")
+    assert table.names[-1] == "intercept"
+    assert output.count("<.0001") >= 3
+    assert numbers(output, "smoothness and symmetry together: chi")[-1] == pytest.approx(0.41, abs=0.01)
+
+
+def test_robust_errors(run):
+    (result, bootstrap), output = run("robust_errors")
+    np.testing.assert_allclose(result.std_errors[:4], bootstrap, rtol=0.35)
+    assert "HC1" in output
+
+
+def test_per_group(run):
+    tables, output = run("per_group")
+    for name, slope in load("per_group").SLOPES.items():
+        rows, found, error, true = numbers(output, name)
+        assert true == slope
+        assert rows > 80
+        assert abs(found - slope) < 3 * error
+        assert found == pytest.approx(tables[name].coef[0], abs=1e-3)
+
+
+def test_seasonal(run):
+    (table, forecast), output = run("seasonal")
+    module = load("seasonal")
+    assert (np.abs(table.coef[:5] - module.TRUTH) < 3 * table.std_errors[:5]).all()
+    truth = 50 + module.columns(np.arange(72, 96)) @ module.TRUTH
+    assert ((forecast.lower < truth) & (truth < forecast.upper)).all()
+    assert numbers(output, "the second wave is needed: p =")[0] < 1e-3
+
+
+def test_csv_stream(run):
+    (model, whole), output = run("csv_stream")
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-4)
+    assert list(model.feature_names_in_) == ["age", "visits", "balance"]
+    assert model.converged_
+    assert numbers(output, "visits")[0] == pytest.approx(0.4, abs=0.05)

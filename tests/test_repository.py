@@ -64,6 +64,29 @@ def test_readme_code():
     exec("".join(blocks), {})
 
 
+def coming_from():
+    """What README's table says in its column of gradfit's calls."""
+    table = (ROOT / "README.md").read_text().split("## Coming from")[1].split("\n## ")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("|") and "`" in line]
+    return [row[3].strip().strip("`") for row in rows]
+
+
+@pytest.mark.parametrize("call", coming_from())
+def test_readme_calls(call):
+    x = np.linspace(0.1, 20.0, 40)
+    names = {name: getattr(gradfit, name) for name in gradfit.__all__} | {
+        "np": np, "GradientDescent": gradfit.solvers.GradientDescent, "x": x[:, None], "X": x[:, None], "a": 0.1,
+        "c": 1.0, "e": 1.5, "y": np.exp(-x / 7), "labels": (np.sin(3 * x) > 0).astype(int),
+        "f": lambda z: z[0] * z[0] + z[1] * z[1],
+        "x0": np.array([1.0, 2.0]),
+    }  # fmt: skip
+    if call.startswith("solve_system"):
+        names["f"] = lambda z: z - [1.0, 3.0]
+    made = eval(call, names)
+    if hasattr(made, "fit") and not hasattr(made, "n_features_in_"):
+        made.fit(names["X"], names["labels"] if "Logistic" in call or "poisson" in call else names["y"])
+
+
 def test_readme_links():
     targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
     assert ".github/quickstart.png" in targets
@@ -138,3 +161,19 @@ def test_the_version_stands_in_one_place():
     assert "version" in pyproject["project"]["dynamic"]
     assert pyproject["tool"]["hatch"]["version"]["path"] == "gradfit/__init__.py"
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.?\w+)?", gradfit.__version__)
+
+
+def test_every_python_is_tested_and_named():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [text.split(" :: ")[-1] for text in project["classifiers"] if re.search(r":: 3\.\d+$", text)]
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    tested = re.findall(r'"(3\.\d+)"', re.search(r"python-version: \[(.*)\]", workflow)[1])
+    assert named == tested == ["3.11", "3.12", "3.13"]
+
+
+def test_a_release_is_built_checked_and_published_without_a_secret():
+    workflow = (ROOT / ".github/workflows/release.yml").read_text()
+    assert "secrets." not in workflow
+    steps = ["python -m build", "twine check", "id-token: write", "gh-action-pypi-publish"]
+    assert [step for step in steps if step not in workflow] == []
+    assert workflow.index("python -m build") < workflow.index("twine check") < workflow.index("id-token: write")

@@ -20,6 +20,8 @@ def is_dataset(X) -> bool:
 class DatasetRows(Rows):
     """Rows of a `tf.data.Dataset` of (x, y[, weight[, offset]]) batches; finite ones are read whole each pass.
 
+    x is a matrix, or a dict of columns, as `tf.data.experimental.make_csv_dataset` gives them: `names` are its keys.
+
     Parameters
     ----------
     dataset : tf.data.Dataset
@@ -35,7 +37,9 @@ class DatasetRows(Rows):
         self.dataset, self.encode, self.columns = dataset, encode, columns
         self.is_endless = int(dataset.cardinality()) == -1
         self.n_inputs: int | None = None
-        self.has_offset = isinstance(dataset.element_spec, tuple) and len(dataset.element_spec) == 4
+        spec = dataset.element_spec
+        self.has_offset = isinstance(spec, tuple) and len(spec) == 4
+        self.names = list(spec[0]) if isinstance(spec, tuple) and isinstance(spec[0], dict) else None
         self._change = lambda y, offset: (y, offset)
         self.first: Any = None
         self.first = next((block for block in self.blocks() if block.weight.any()), None)
@@ -56,7 +60,7 @@ class DatasetRows(Rows):
         for element in self.dataset:
             if not isinstance(element, tuple) or len(element) not in (2, 3, 4):
                 raise ValueError("X: the tf.data.Dataset must yield (x, y[, weight[, offset]]) batches.")
-            x, y, *others = (np.asarray(part) for part in element)
+            x, y, *others = (np.asarray(part) for part in (self._matrix(element[0]), *element[1:]))
             _check_shapes(x, y, others)
             weight, offset = others[:1], others[1:]
             x = x.astype(x.dtype if x.dtype == np.float32 else np.float64, copy=False)
@@ -85,6 +89,20 @@ class DatasetRows(Rows):
                 "X: the tf.data.Dataset yields its rows only once, and every pass reads them again. Give "
                 "Dataset.from_generator a function that starts anew, or use dataset.cache()."
             )
+
+    def _matrix(self, x):
+        """Return the features of a batch; the columns of a dict are put side by side, in its order."""
+        if self.names is None:
+            return x
+        columns = [np.asarray(x[name]) for name in self.names]
+        for name, column in zip(self.names, columns, strict=True):
+            if column.dtype.kind not in "fiub" or column.ndim not in (1, 2) or column[:1].size > 1:
+                raise ValueError(
+                    f"X: column {name!r} of the tf.data.Dataset has dtype {column.dtype} and shape {column.shape}; a "
+                    "column is one number a row. Leave it out (select_columns of make_csv_dataset), or turn it into "
+                    "numbers with dataset.map."
+                )
+        return np.column_stack(columns)
 
     def moments(self, sampled=False):
         """Return means and standard deviations over all rows, or over the first batch of an endless stream."""

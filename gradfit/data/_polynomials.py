@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -106,6 +107,27 @@ class Chebyshev:
         degrees = powers.sum(axis=1)
         exponent += 8 * (degrees[row] - degrees[column]) - powers[row] @ (np.frexp(self.half)[1] - 1)
         return row, column, np.ldexp(high, exponent), np.ldexp(low, exponent)
+
+
+def keras_columns(x, powers, basis):
+    """Return the columns of a Keras tensor, (n, n_terms): those of a Chebyshev basis, or monomials where it is None.
+
+    Every degree of all features is one operation, and so is every factor of all terms. Rows are taken of a transposed
+    table, at a fourth of the time that columns take.
+    """
+    from keras import ops
+
+    n_features = powers.shape[1]
+    if basis is not None:
+        x = (x - basis.center.astype(x.dtype)) / basis.half.astype(x.dtype)
+    lines = [ops.ones_like(x), x]
+    for _ in range(2, int(powers.max()) + 1):
+        lines.append(x * lines[-1] if basis is None else 2 * x * lines[-1] - lines[-2])
+    table = ops.transpose(ops.concatenate(lines, axis=1))  # degree e of feature j is row e * n_features + j
+    places = [[int(e) * n_features + j for j, e in enumerate(power) if e] for power in powers]
+    padded = [[*place, *[0] * (max(map(len, places)) - len(place))] for place in places]  # row 0 is one
+    factors = [ops.take(table, list(factor), axis=0) for factor in zip(*padded, strict=True)]
+    return ops.transpose(reduce(operator.mul, factors))
 
 
 def _shifted_chebyshev(degree, offset):

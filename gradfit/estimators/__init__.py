@@ -1,6 +1,7 @@
 """The scikit-learn estimators."""
 
 from gradfit.estimators._equations import EquationSystem
+from gradfit.estimators._export import to_keras
 from gradfit.estimators._linear import LinearRegression
 from gradfit.estimators._logistic import LogisticRegression
 from gradfit.estimators._nonlinear import NonlinearRegression
@@ -14,4 +15,5 @@ __all__ = [
     "NonlinearRegression",
     "PolynomialRegression",
     "regularization_path",
+    "to_keras",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from functools import partial
 
@@ -13,15 +14,18 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from gradfit.backend._devices import on_device
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._datasets import DatasetRows, is_dataset
+from gradfit.estimators._callbacks import CallbackSupportMixin, printer_of, solve_for
+from gradfit.inspection._infer_linear import infer
+from gradfit.objectives._bounds import check_inside
+from gradfit.objectives._limits import Limits
 from gradfit.objectives._linear import LinearObjective
 from gradfit.objectives._penalty import ElasticNet
 from gradfit.solvers import _result
-from gradfit.solvers._loop import ProgressPrinter
 from gradfit.solvers._settings import check_settings
-from gradfit.solvers._solve import Options, solve
+from gradfit.solvers._solve import Options
 
 
-class LinearModel(BaseEstimator, ABC):
+class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
     """Everything that estimators linear in their parameters share; each adds its loss, penalty and target."""
 
     @abstractmethod
@@ -38,6 +42,17 @@ class LinearModel(BaseEstimator, ABC):
 
     def _n_outputs(self) -> int:
         return 1
+
+    def _get_limits(self, n_features: int) -> Limits | None:
+        """Return the bounds and constraints of the coefficients, or None."""
+        if self.bounds is None and self.constraints is None:
+            return None
+        return Limits.of(self.bounds, self.constraints, self._term_names(n_features), self._n_outputs())
+
+    def _term_names(self, n_features: int, names=None) -> list:
+        """Return the names of the columns that the fit runs on, given those of the features, or the ones seen."""
+        names = getattr(self, "feature_names_in_", None) if names is None else names
+        return [f"x{i}" for i in range(n_features)] if names is None else [str(name) for name in names]
 
     def _prepare(self, X) -> None:
         """Learn from the first rows what `_columns` needs."""
@@ -58,7 +73,10 @@ class LinearModel(BaseEstimator, ABC):
         rows = self._wrap(X, y, sample_weight, offset)
         with on_device(self.device) as device:
             objective = self._objective(rows)
-            results = solve(objective, self._options(objective, coef_init, intercept_init))
+            options, limits = self._options(objective, coef_init, intercept_init), objective.limits
+            if coef_init is not None and limits is not None and options.start is not None:
+                check_inside(options.start[0], limits.lower, limits.upper, limits.names, "coef_init")
+            results = solve_for(self, objective, options, X, y, sample_weight, offset)
         return self._publish(objective, results, device)
 
     def _wrap(self, X, y, sample_weight, offset, reset=True):
@@ -87,8 +105,15 @@ class LinearModel(BaseEstimator, ABC):
         if not (y is None and sample_weight is None and offset is None):
             raise ValueError("y, sample_weight, offset: a tf.data.Dataset brings its own; pass X only.")
         rows = DatasetRows(dataset, self._encode_target, self._first_columns())
+        if rows.offset.shape[1] not in (1, self._n_targets()):
+            raise ValueError(
+                f"X: the tf.data.Dataset has {rows.offset.shape[1]} offsets a row; it must have one, or "
+                f"{self._n_targets()}: one for each target or class."
+            )
         if getattr(self, "n_features_in_", None) != rows.n_inputs:
             self.__dict__.pop("feature_names_in_", None)
+        if rows.names is not None:
+            self.feature_names_in_ = np.array(rows.names, dtype=object)
         self.n_features_in_ = rows.n_inputs
         return rows
 
@@ -107,12 +132,13 @@ class LinearModel(BaseEstimator, ABC):
 
     def _objective(self, rows, total_weight=None) -> LinearObjective:
         penalty = self._get_penalty(rows.total_weight if total_weight is None else total_weight)
-        return LinearObjective(self._get_loss(), rows, penalty, self.fit_intercept, self._n_outputs())
+        limits = self._get_limits(rows.n_features)
+        return LinearObjective(self._get_loss(), rows, penalty, self.fit_intercept, self._n_outputs(), limits)
 
     def _options(self, objective, coef_init=None, intercept_init=None, **changes) -> Options:
         options = Options(
             self.solver, self.max_iter, self.tol, self.standardize, self.random_state, self.record_path,
-            partial(ProgressPrinter, self) if self.verbose else None,
+            partial(printer_of, self) if self.verbose else None,
             self._start(objective, coef_init, intercept_init),
         )  # fmt: skip
         return options._replace(**changes)
@@ -142,25 +168,31 @@ class LinearModel(BaseEstimator, ABC):
             coef, intercept = (
                 np.concatenate([getattr(r, name) for r in results]).astype(dtype) for name in ("coef", "intercept")
             )
-        self._set_coefficients(coef, intercept)
+        self._set_coefficients(coef if objective.limits is None else objective.limits.clip(coef), intercept)
         self.n_iter_ = max(r.n_iter for r in results)
         self.loss_curve_ = _padded([np.asarray(r.loss_curve) for r in results]).mean(axis=0)
         self.n_passes_ = max(r.n_passes for r in results)
         self.t_ = sum(r.n_updates for r in results)
         self.gradient_norm_ = max(float(np.abs(r.user_gradient).max(initial=0.0)) for r in results)
         self.status_, self.message_, self.converged_ = result.status, result.message, result.converged
+        if self.verbose and objective.limits is not None:
+            held = objective.limits.describe(np.atleast_2d(self.coef_), self._output_labels(len(coef)))
+            self.message_ = f"{self.message_} {held}"
         self.device_ = device
         for name in ("coef_path_", "intercept_path_"):
             self.__dict__.pop(name, None)
         if self.record_path:
-            self._set_path(results)
+            self._set_path(results, objective.limits)
         _result.warn_unless_silent(type(self).__name__, result)
         return self
+
+    def _output_labels(self, count) -> list:
+        return list(range(count))
 
     def _set_coefficients(self, coef, intercept) -> None:
         self.coef_, self.intercept_ = coef, intercept
 
-    def _set_path(self, results) -> None:
+    def _set_path(self, results, limits) -> None:
         if all(r.coef_path is not None for r in results):
             coef = np.concatenate(list(_padded([r.coef_path for r in results])), axis=1)
             intercept = np.concatenate(list(_padded([r.intercept_path for r in results])), axis=1)
@@ -168,11 +200,44 @@ class LinearModel(BaseEstimator, ABC):
             coef, intercept = (np.concatenate([getattr(r, n) for r in results])[None] for n in ("coef", "intercept"))
         coef, intercept = self._path_to_reported(coef, intercept)
         dtype = self.coef_.dtype
-        self.coef_path_ = (coef[:, 0] if self.coef_.ndim == 1 else coef).astype(dtype)
+        coef = coef.astype(dtype) if limits is None else limits.clip(coef.astype(dtype))
+        self.coef_path_ = coef[:, 0] if self.coef_.ndim == 1 else coef
         self.intercept_path_ = (intercept[:, 0] if self.coef_.ndim == 1 else intercept).astype(dtype)
 
     def _path_to_reported(self, coef, intercept):
         return coef, intercept
+
+    def _over(self, X, y, sample_weight, offset):
+        """Return the objective of `fit` over rows, with the fitted coefficients (outputs, p) and intercepts."""
+        seen = copy.copy(self)
+        seen._prepare = lambda X: None  # type: ignore[method-assign]  # the columns are those of the fit
+        seen._known_classes = getattr(self, "classes_", None)
+        rows = seen._wrap(X, y, sample_weight, offset, reset=False)
+        coef, intercept = self._fitted()
+        if rows.is_endless:
+            raise ValueError(
+                "X: inference reads all rows of a tf.data.Dataset, and it has no end. Use dataset.take(n)."
+            )
+        fitted = coef.shape[1], len(coef) // self._n_outputs()
+        if (rows.n_features, rows.n_targets or 1) != fitted:
+            raise ValueError(
+                f"X, y: got {rows.n_features} columns and {rows.n_targets or 1} target(s), the model has {fitted[0]} "
+                f"and {fitted[1]}; pass the rows that it was fitted to."
+            )
+        return seen._objective(rows), coef, intercept
+
+    def _fitted(self):
+        """Return coefficients (outputs, p) and intercepts (outputs,) of the fit's columns."""
+        coef, intercept = np.atleast_2d(self.coef_).astype(np.float64), np.ravel(self.intercept_).astype(np.float64)
+        return self._from_reported(coef, intercept)
+
+    def _restrictions(self):
+        """Return which coefficients are held fixed, (outputs, p), and active constraints, (m, outputs * p), or None."""
+        coef, limits = np.atleast_2d(self.coef_), self._get_limits(np.shape(self.coef_)[-1])
+        return (None, None) if limits is None else limits.active(coef, np.finfo(coef.dtype).eps)
+
+    def _infer(self, *rows, **how):
+        return infer(self, *rows, **how)
 
     def _validated(self, X):
         check_is_fitted(self)
@@ -196,11 +261,12 @@ class LinearModel(BaseEstimator, ABC):
 
     def _checked_offset(self, offset, X):
         """Return an offset as an array, (n,) or one column for each linear predictor, or raise ValueError."""
-        offset = check_array(offset, ensure_2d=False, dtype=X.dtype, input_name="offset")
-        n_rows, n_columns = X.shape[0], self._n_targets()
-        if offset.shape not in ((n_rows,), (n_rows, n_columns)):
+        if np.ndim(offset) > 0:  # else its shape is wrong
+            offset = check_array(offset, ensure_2d=False, dtype=X.dtype, input_name="offset")
+        n_rows, n_columns, shape = X.shape[0], self._n_targets(), np.shape(offset)
+        if shape not in ((n_rows,), (n_rows, n_columns)):
             more = f" or ({n_rows}, {n_columns})" if n_columns > 1 else ""
-            raise ValueError(f"offset has shape {offset.shape}; it must be ({n_rows},){more}, one number a row of X.")
+            raise ValueError(f"offset has shape {shape}; it must be ({n_rows},){more}, one number a row of X.")
         return offset
 
 

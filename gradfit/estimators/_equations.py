@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -16,6 +15,7 @@ from gradfit.models._formula import parse_equation
 from gradfit.models._names import names_of_parameters, names_of_unknowns
 from gradfit.models._written import Written, called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
+from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import warn
 from gradfit.solvers._settings import COUNT, POSITIVE, check_settings
 from gradfit.solvers.batched._roots import Equations, Roots, find_roots
@@ -56,6 +56,7 @@ class EquationSystem(BaseEstimator):
         Seeds the further starts, and the escapes from stationary points that are no roots. None is 0.
     device : str, default="auto"
     verbose : int, default=0
+        1 prints how many attempts have finished.
 
     Attributes
     ----------
@@ -76,8 +77,13 @@ class EquationSystem(BaseEstimator):
     null_space_ : ndarray of shape (n_unknowns, n_unknowns - rank), or list of them
         Directions in which the residuals do not change to first order.
     roots_ : ndarray of shape (n_found, n_unknowns), or a sequence of them
-        The distinct solutions found from all starts, which need not be all there are.
+        The distinct solutions found from all starts, sorted by their first unknown, the second ...; they need not be
+        all there are.
     n_iter_ : int or ndarray
+    unknown_names_, parameter_names_ : tuple of str
+    parameter_rows_ : ndarray of shape (n_systems, n_parameters), or None
+        The parameters that the systems were solved for.
+    device_ : str
 
     References
     ----------
@@ -218,7 +224,7 @@ class EquationSystem(BaseEstimator):
             starts = draw_starts(x0, lower, upper, n_starts, random_state)
             return find_roots(
                 equations, starts, tol=self.tol, max_iter=self.max_iter, random_state=random_state,
-                report=self._report if self.verbose else None,
+                report=batch_printer("EquationSystem", "attempts", "sum of squares") if self.verbose else None,
             )  # fmt: skip
 
     def _solve_near(self, rows) -> Roots:
@@ -258,6 +264,3 @@ class EquationSystem(BaseEstimator):
             shown = ", ".join(map(str, failed[:_SHOWN])) + (", ..." if len(failed) > _SHOWN else "")
             where = f"{len(failed)} of {len(found.x)} systems are not solved, at rows {shown}. The first: "
         warn("EquationSystem", where + found.message(failed[0]))
-
-    def _report(self, done, total, value: Any):
-        print(f"EquationSystem: {done} of {total} attempts finished, sum of squares {value:.9g}", flush=True)

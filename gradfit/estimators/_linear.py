@@ -11,6 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from gradfit.estimators._export import dense
 from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses._loss import explained
 from gradfit.losses._named import get_loss
@@ -23,10 +24,14 @@ class LinearRegressor(RegressorMixin, PartialFit):
     def __init_subclass__(cls, **settings):
         """Let errors about a wrong keyword name the class that the user knows."""
         super().__init_subclass__(**settings)
-        shared = LinearRegressor.fit
-        own: Any = FunctionType(shared.__code__, shared.__globals__, "fit", shared.__defaults__, shared.__closure__)
-        own.__kwdefaults__, own.__doc__, own.__qualname__ = shared.__kwdefaults__, shared.__doc__, f"{cls.__name__}.fit"
-        setattr(cls, "fit", own)  # noqa: B010
+        for name in ("fit", "partial_fit", "predict", "score"):
+            shared: Any = getattr(LinearRegressor, name)
+            if getattr(getattr(cls, name), "__code__", None) != shared.__code__:  # a user's class has its own
+                continue
+            own: Any = FunctionType(shared.__code__, shared.__globals__, name, shared.__defaults__, shared.__closure__)
+            own.__kwdefaults__, own.__doc__ = shared.__kwdefaults__, shared.__doc__
+            own.__qualname__ = f"{cls.__name__}.{name}"
+            setattr(cls, name, for_chunks(own) if name == "partial_fit" else own)
 
     def _get_loss(self):
         loss = get_loss(self.loss)
@@ -57,7 +62,8 @@ class LinearRegressor(RegressorMixin, PartialFit):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
-            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches.
+            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches; x may be a dict of columns, as
+            `tf.data.experimental.make_csv_dataset` gives them.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Not with a dataset.
         sample_weight : array-like of shape (n_samples,), optional
@@ -65,7 +71,7 @@ class LinearRegressor(RegressorMixin, PartialFit):
             Added to the linear predictor with coefficient 1, such as the logarithm of an exposure under a log link.
             A dataset brings it as the fourth part of its elements.
         coef_init, intercept_init : array-like, optional
-            Where to start, in the user's units.
+            Where to start, in the user's units; within `bounds`, and moved to the nearest point within `constraints`.
 
         Returns
         -------
@@ -107,6 +113,10 @@ class LinearRegressor(RegressorMixin, PartialFit):
     def _set_coefficients(self, coef, intercept):
         single = len(coef) == 1 and self._target_ndim == 1
         self.coef_, self.intercept_ = (coef[0], intercept[0]) if single else (coef, intercept)
+
+    def _to_keras(self, x):
+        """Return the predictions, (n, n_targets), of a Keras tensor."""
+        return dense(x, self.coef_, self.intercept_, self._get_loss(), self.fit_intercept)
 
     def predict(self, X, *, offset=None):
         """Return predictions in units of y, shape (n_samples,) or (n_samples, n_targets).
@@ -170,19 +180,28 @@ class LinearRegression(LinearRegressor):
     Parameters
     ----------
     loss : str, Loss or callable, default="squared_error"
-        "squared_error", "absolute_error", "huber", "quantile", an instance from `gradfit.losses`, or a function
-        ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
+        "squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "tweedie", "negative_binomial",
+        "log_loss", an instance from `gradfit.losses`, or a function ``loss(y, raw)`` of TensorFlow operations that
+        returns one value per row.
     alpha : float, default=0.0
         Strength of the penalty, relative to the mean loss. scikit-learn's Ridge takes ``alpha * n_samples``; its
         Lasso and ElasticNet take the same alpha.
     l1_ratio : float, default=0.0
         Share of the L1 norm in the penalty.
+    bounds : pair, sequence of pairs, dict or scipy.optimize.Bounds, optional
+        Lowest and highest coefficients, None or infinite where there is no bound: ``(0, None)`` for all, one pair for
+        each feature in order, or ``{"age": (0, None)}`` by name ("x0", "x1" ... for columns without names). They hold
+        exactly, for every target, in the user's units; the intercept is free.
+    constraints : scipy.optimize.LinearConstraint or sequence of them, optional
+        ``lb <= A b <= ub`` for the coefficients of each target, equalities where lb is ub, for smooth losses without
+        an L1 penalty. A has a column for each feature.
     fit_intercept : bool, default=True
+        Whether the model has an intercept c.
     standardize : bool, default=True
         Scale the columns inside. Coefficients and penalty are in the user's units either way.
     solver : str, solver or Keras optimizer, default="auto"
-        "auto", "exact", "newton", "lbfgs", "proximal_newton", "proximal_gradient", an instance from
-        `gradfit.solvers`, or a Keras optimizer by name, class or instance.
+        "auto", "exact", "newton", "lbfgs", "proximal_newton", "proximal_gradient", "constrained_newton", an
+        instance from `gradfit.solvers`, or a Keras optimizer by name, class or instance.
     max_iter : int, optional
         None is the solver's own limit. An iteration is one update with all rows, or one pass of mini-batches.
     tol : float, default=1e-6
@@ -195,7 +214,8 @@ class LinearRegression(LinearRegressor):
     device : str, default="auto"
         "auto", "cpu", "gpu" or a name such as "GPU:1"; see `gradfit.list_devices`.
     verbose : int, default=0
-        1 prints progress, 2 every iteration.
+        1 prints progress: on a terminal a line that renews itself, elsewhere about ten lines a second. 2 prints
+        every iteration.
     record_path : bool, default=False
         Keep the parameters of every iteration in `coef_path_` and `intercept_path_`.
 
@@ -205,19 +225,24 @@ class LinearRegression(LinearRegressor):
     intercept_ : float or ndarray of shape (n_targets,)
     converged_ : bool
     status_, message_ : str
-        Why the fit ended, for programs and for people.
+        Why the fit ended, for programs and for people; with ``verbose`` also which bounds and constraints are active.
     n_iter_ : int
     n_passes_ : float
         How often all rows were read.
     gradient_norm_ : float
-        Largest component of the (sub)gradient at the returned coefficients, in the user's units.
+        Largest component of the (sub)gradient at the returned coefficients, in the user's units, without what bounds
+        and constraints hold back.
     loss_curve_ : ndarray of shape (n_iter_,)
         The objective after each iteration.
     coef_path_, intercept_path_ : ndarray
         With ``record_path=True``, one row per iteration.
     t_ : int
-        Number of updates.
+        Number of updates, those of earlier calls of `partial_fit` included.
     device_ : str
+        Where the rows were, such as "CPU:0".
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had them, all of them text.
 
     Examples
     --------
@@ -235,6 +260,8 @@ class LinearRegression(LinearRegressor):
         *,
         alpha=0.0,
         l1_ratio=0.0,
+        bounds=None,
+        constraints=None,
         fit_intercept=True,
         standardize=True,
         solver="auto",
@@ -249,6 +276,8 @@ class LinearRegression(LinearRegressor):
         self.loss = loss
         self.alpha = alpha
         self.l1_ratio = l1_ratio
+        self.bounds = bounds
+        self.constraints = constraints
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.solver = solver

@@ -11,11 +11,15 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gradfit.data._datasets import decoded
+from gradfit.estimators._docs import sharing
+from gradfit.estimators._export import dense
+from gradfit.estimators._linear import LinearRegression
 from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
 from gradfit.objectives._penalty import ElasticNet
 
 
+@sharing(LinearRegression)
 class LogisticRegression(ClassifierMixin, PartialFit):
     """Linear classifier with probabilities: binary logistic, or softmax over three and more classes.
 
@@ -28,18 +32,22 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         Inverse strength of the penalty, as in scikit-learn; np.inf means no penalty.
     l1_ratio : float, default=0.0
         Share of the L1 norm in the penalty.
+    {bounds}
+        Of three and more classes, they hold for the coefficients of each.
+    {constraints}
+        Of three and more classes, they hold for the coefficients of each or, if A has n_classes * n_features columns,
+        for those of all classes, ``coef_.ravel()``.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into `sample_weight`.
-    fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path
-        As for `LinearRegression`.
+    {fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path}
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
     intercept_ : ndarray of shape (1,) or (n_classes,)
-    converged_, status_, message_, n_iter_, n_passes_, gradient_norm_, loss_curve_, t_, device_
-        As for `LinearRegression`.
+    {converged_, status_, n_iter_, n_passes_, gradient_norm_, loss_curve_, coef_path_, t_, device_, n_features_in_}
+    {feature_names_in_}
 
     Examples
     --------
@@ -58,6 +66,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         C=1.0,
         *,
         l1_ratio=0.0,
+        bounds=None,
+        constraints=None,
         class_weight=None,
         fit_intercept=True,
         standardize=True,
@@ -72,6 +82,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
     ):
         self.C = C
         self.l1_ratio = l1_ratio
+        self.bounds = bounds
+        self.constraints = constraints
         self.class_weight = class_weight
         self.fit_intercept = fit_intercept
         self.standardize = standardize
@@ -90,7 +102,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or tf.data.Dataset
-            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches.
+            A dataset yields (x, y), (x, y, weight) or (x, y, weight, offset) batches; x may be a dict of columns, as
+            `tf.data.experimental.make_csv_dataset` gives them.
         y : array-like of shape (n_samples,)
             Labels of any type; not with a dataset.
         sample_weight : array-like of shape (n_samples,), optional
@@ -185,11 +198,21 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         shifted = raw - raw.max(axis=1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
+    def _to_keras(self, x):
+        """Return the probabilities, (n, n_classes), of a Keras tensor; two classes share one linear predictor."""
+        coef, intercept = self.coef_, self.intercept_
+        if len(coef) == 1:
+            coef, intercept = (np.concatenate([-part, part]) / 2 for part in (coef, intercept))
+        return dense(x, coef, intercept, MultinomialLogLoss(), self.fit_intercept)
+
     def _n_outputs(self):
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
     def _get_loss(self):
         return BinaryLogLoss() if len(self.classes_) == 2 else MultinomialLogLoss()
+
+    def _output_labels(self, count):
+        return list(self.classes_) if count > 1 else [""]
 
     def _get_penalty(self, total_weight):
         return ElasticNet(1.0 / (float(self.C) * total_weight), float(self.l1_ratio))
@@ -243,7 +266,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         return index.astype(dtype) if len(self.classes_) == 2 else index.astype(np.int32)
 
     def _publish(self, objective, results, device):
-        if np.isinf(self.C) and self._is_separated(objective, results[0]):
+        has_room = objective.limits is None or objective.limits.has_room(results[0].coef)
+        if np.isinf(self.C) and has_room and self._is_separated(objective, results[0]):
             results[0].status = "separable"
         return super()._publish(objective, results, device)
 

@@ -8,6 +8,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.estimators._export import curves
+from gradfit.inspection._infer_nonlinear import infer
 from gradfit.inspection._summary import report
 from gradfit.inspection._uncertainty import correlations, uncertainty_of
 from gradfit.losses import SquaredError
@@ -17,6 +19,7 @@ from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import Written, called_model
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
+from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
 from gradfit.solvers.batched._curves import Curves, Fit, fit_curves
@@ -31,8 +34,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     model : str or callable
-        A formula such as ``"a * exp(-x / tau) + c"``: ``x`` is the only column of X, ``x0, x1, ...`` are the
-        columns of several, or the names of a DataFrame's columns; every other name is a parameter. It is parsed,
+        A formula such as ``"a * exp(-x / tau) + c"``: ``x``, or ``x0``, is the only column of X, ``x0, x1, ...`` are
+        the columns of several, or the names of a DataFrame's columns; every other name is a parameter. It is parsed,
         never evaluated as Python. Or a function ``model(x, a, tau, c)`` in TensorFlow operations, written for one
         curve: x is the (n,) column, or the (n, d) matrix of several columns.
     p0 : dict or array-like of shape (n_parameters,) or (n_curves, n_parameters), optional
@@ -40,8 +43,9 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ``model(x, *params)`` needs it as an array, to know how many parameters there are.
     bounds : dict, sequence of pairs or scipy.optimize.Bounds, optional
         ``{"tau": (0, None)}`` or one pair per parameter. No iterate leaves them.
-    loss : str or Loss, default="squared_error"
-        ``"squared_error"``, ``"absolute_error"``, or a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``.
+    loss : str, Loss or callable, default="squared_error"
+        ``"squared_error"``, ``"absolute_error"``, a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``, or a
+        function ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
     n_starts : int, default=1
         Starts per curve, the best of whose ends is kept.
     max_iter : int, default=1000
@@ -51,6 +55,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Seeds further starts. None is 0.
     device : str, default="auto"
     verbose : int, default=0
+        1 prints how many fits have finished.
 
     Attributes
     ----------
@@ -63,9 +68,14 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     std_errors_ : ndarray of shape (..., n_parameters)
     residual_variance_ : float or ndarray of shape (n_curves,)
         ``s^2 = sum w r^2 / (n - p)``.
-    converged_ : bool or ndarray, status_, message_ : str or ndarray of str
+    converged_ : bool or ndarray
+    status_, message_ : str or ndarray of str
     n_iter_ : int or ndarray
     parameter_names_ : tuple of str
+    device_ : str
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had them.
 
     References
     ----------
@@ -145,7 +155,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),
-                report=self._report if self.verbose else None,
+                report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None,
             )  # fmt: skip
             found.uncertainty = uncertainty_of(curves, found)
         lost = ~found.uncertainty.identified.all(1) & np.isin(found.status, list(CONVERGED_STATUSES))
@@ -195,7 +205,11 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Which curve, where several were fitted.
         """
         check_is_fitted(self)
-        return report(self._fit, curve, self.parameter_names_, self.message_)
+        has_spread = self._get_loss().homogeneity is not None
+        return report(self._fit, curve, self.parameter_names_, self.message_, has_spread)
+
+    def _infer(self, *rows, **how):
+        return infer(self, *rows, **how)
 
     def _by_curve(self, values):
         return values[0] if self.coef_.ndim == 1 else values.T
@@ -215,13 +229,19 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return get_loss(self.loss)
 
     def _column_names(self, X):
-        return column_names(X.shape[1], getattr(self, "feature_names_in_", None))
+        return column_names(X.shape[1], getattr(self, "feature_names_in_", None), self.model)
 
     def _function(self, X, names, start):
         if not callable(self.model):
             return Written((parse(self.model),), names + self._column_names(X))
         first = np.ones(len(names)) if start is None else np.atleast_2d(start)[0]
         return called_model(self.model, X, names, first)
+
+    def _to_keras(self, x):
+        """Return the predictions, (n, n_curves), of a Keras tensor."""
+        theta = np.atleast_2d(self.coef_)
+        function = self._function(np.ones((2, x.shape[1])), self.parameter_names_, theta)
+        return curves(x, function, theta, self.parameter_names_)
 
     def _publish(self, found: Fit, single: bool):
         def one(values):
@@ -249,9 +269,6 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         texts = [curve_message(self._fit, i) for i in range(len(self._fit.theta))]
         return texts[0] if self.coef_.ndim == 1 else np.array(texts)
-
-    def _report(self, done, total, value):
-        print(f"NonlinearRegression: {done} of {total} fits finished, objective {value:.9g}", flush=True)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import update_wrapper
 from types import MethodType
 from typing import Any
@@ -15,7 +15,7 @@ from gradfit.estimators._base import LinearModel
 from gradfit.solvers import GradientDescent
 from gradfit.solvers._settings import check_settings
 from gradfit.solvers._solve import solve, solve_sums
-from gradfit.solvers._strategy import find_solver, get_solver, reads_all_rows
+from gradfit.solvers._strategy import check_limits, find_solver, get_solver, reads_all_rows
 
 _BATCH_SIZE = 32
 
@@ -25,6 +25,7 @@ class Chunks:
     """What the chunks seen so far leave behind: triangles for squared loss, else a scaling and optimizers' states.
 
     New rows go to a small triangle that joins the large one now and then: every update rounds all that it updates.
+    `n_updates` and `losses` are those of a descent so far.
     """
 
     scaling: Any
@@ -32,6 +33,8 @@ class Chunks:
     past: Triangle | None = None
     recent: Triangle | None = None
     optimizer_states: list | None = None
+    n_updates: int = 0
+    losses: list = field(default_factory=list)
 
     def add(self, rows) -> Triangle:
         """Take in rows, and return the triangle of all so far."""
@@ -96,7 +99,21 @@ class PartialFit(LinearModel):
         for result in results:
             result.n_passes = 1.0
         self._chunks = chunks
-        return self._publish(objective, results, device)
+        self._publish(objective, results, device)
+        if solver.handles_streams:
+            self._go_on(chunks)
+        return self
+
+    def _go_on(self, chunks):
+        """Publish the history of all chunks, through which the optimizer goes on."""
+        chunks.n_updates, made = chunks.n_updates + self.t_, self.t_
+        chunks.losses += list(self.loss_curve_)
+        self.t_, self.n_iter_, self.loss_curve_ = chunks.n_updates, len(chunks.losses), np.array(chunks.losses)
+        if self.status_ == "fixed_iterations":
+            self.message_ = (
+                f"Took in a chunk of rows by {made} updates, {self.t_} since the first chunk. One pass is no fit to "
+                "convergence: call partial_fit with more chunks, or fit with all rows."
+            )
 
     def _solver_of_chunks(self, objective, goes_on):
         """Return the solver: for quadratic losses any, as sums of the rows suffice; for others gradient descent.
@@ -110,6 +127,7 @@ class PartialFit(LinearModel):
         else:
             default = (isinstance(self.solver, str) and self.solver == "auto") or reads_all_rows(self.solver)
             found = GradientDescent() if default else find_solver(self.solver)
+            check_limits(self.solver, found, objective)
         return found if found.batch_size is not None else found.set_params(batch_size=_BATCH_SIZE)
 
     def _settings_of(self, rows, solver) -> dict:

@@ -7,26 +7,32 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.validation import check_is_fitted
 
-from gradfit.data._polynomials import Chebyshev
-from gradfit.estimators._linear import LinearRegressor
+from gradfit.data._polynomials import Chebyshev, keras_columns
+from gradfit.estimators._docs import sharing
+from gradfit.estimators._export import dense
+from gradfit.estimators._linear import LinearRegression, LinearRegressor
 
 
+@sharing(LinearRegression)
 class PolynomialRegression(LinearRegressor):
     """Linear model on all monomials of the features up to a degree, fitted under any pointwise loss.
 
     Minimizes ``sum_i w_i l(y_i, z_i) / sum_i w_i + alpha (l1_ratio ||b||_1 + (1 - l1_ratio) / 2 ||b||^2)`` for
     ``z = c + sum_k b_k prod_j x_j^e_kj``. Without a penalty the fit runs on Chebyshev polynomials of the
     features mapped to [-1, 1] and the monomial coefficients are converted exactly, then rounded once; with a
-    penalty, which is on the monomial coefficients, it runs on the monomials.
+    penalty, bounds or constraints, which are on the monomial coefficients, it runs on the monomials.
 
     Parameters
     ----------
     degree : int, default=2
+        The highest sum of exponents.
     interaction_only : bool, default=False
         Only products of distinct features.
-    loss, alpha, l1_ratio, fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, \
-verbose, record_path
-        As for `LinearRegression`.
+    {loss, alpha, l1_ratio, bounds}
+        A feature, here, is a monomial, and its name is the one that `get_feature_names_out` gives.
+    {constraints}
+        Here, too, the features are the monomials.
+    {fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path}
 
     Attributes
     ----------
@@ -35,10 +41,9 @@ verbose, record_path
     intercept_ : float or ndarray of shape (n_targets,)
     powers_ : ndarray of shape (n_terms, n_features)
         Exponents of the monomials.
-    gradient_norm_ : float
-        With respect to the coefficients of the basis that the fit ran on.
-    converged_, status_, message_, n_iter_, n_passes_, loss_curve_, coef_path_, intercept_path_, t_, device_
-        As for `LinearRegression`.
+    {gradient_norm_}
+        Here with respect to the coefficients of the basis that the fit ran on.
+    {converged_, status_, n_iter_, n_passes_, loss_curve_, coef_path_, t_, device_, n_features_in_, feature_names_in_}
 
     Examples
     --------
@@ -58,6 +63,8 @@ verbose, record_path
         loss="squared_error",
         alpha=0.0,
         l1_ratio=0.0,
+        bounds=None,
+        constraints=None,
         fit_intercept=True,
         standardize=True,
         solver="auto",
@@ -74,6 +81,8 @@ verbose, record_path
         self.loss = loss
         self.alpha = alpha
         self.l1_ratio = l1_ratio
+        self.bounds = bounds
+        self.constraints = constraints
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.solver = solver
@@ -96,7 +105,12 @@ verbose, record_path
         self._features = features.fit(X[:1])
         self.powers_ = features.powers_
         plain = self.alpha > 0 or not self.fit_intercept or not self.standardize or issparse(X)
-        self._basis = None if plain else Chebyshev.on_range_of(X, self.powers_)
+        is_limited = self.bounds is not None or self.constraints is not None
+        self._basis = None if plain or is_limited else Chebyshev.on_range_of(X, self.powers_)
+
+    def _term_names(self, n_features, names=None):
+        names = getattr(self, "feature_names_in_", None) if names is None else names
+        return list(self._features.get_feature_names_out(names))
 
     def _columns(self, X):
         return self._features.transform(X) if self._basis is None else self._basis.columns(X)
@@ -115,6 +129,13 @@ verbose, record_path
         self._basis_coef, self._basis_intercept = coef, intercept
         super()._set_coefficients(*self._to_reported(coef, intercept))
 
+    def _fitted(self):
+        return np.asarray(self._basis_coef, np.float64), np.asarray(self._basis_intercept, np.float64)
+
     def _linear(self, X):
         raw = self._columns(X) @ self._basis_coef.T + self._basis_intercept
         return raw[:, 0] if self.coef_.ndim == 1 else raw
+
+    def _to_keras(self, x):
+        columns = keras_columns(x, self.powers_, self._basis)
+        return dense(columns, self._basis_coef, self._basis_intercept, self._get_loss(), self.fit_intercept)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
 from gradfit.inspection._names import feature_names
 
@@ -30,6 +30,10 @@ class _Display:
             ax = pyplot.subplots(layout="constrained")[1]
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.grid(alpha=0.3)
+        if xlabel == "iteration":
+            from matplotlib.ticker import MaxNLocator
+
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         self.ax_, self.figure_ = ax, ax.figure
         return ax
 
@@ -154,30 +158,35 @@ class CoefficientPathDisplay(_Display):
             if np.isfinite(truth):
                 line.set_label(f"{name} (true: {truth:g})")
                 self.true_lines_.append(ax.axhline(truth, color=line.get_color(), ls="--", lw=1))
-        if few:
-            ax.legend(frameon=False)
+        if few:  # beside the axes, where a layout engine makes room: the lines may be anywhere
+            place: Any = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+            ax.legend(**(place if self.figure_.get_layout_engine() is not None else {}))
         return self
 
 
 @dataclass(eq=False)
 class FitDisplay(_Display):
-    """Data with one feature, and the fitted line or curve.
+    """Data with one feature, and the fitted line or curve, or several of them.
 
     Parameters
     ----------
-    x, y : array-like of shape (n_samples,)
+    x : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,) or (n_samples, n_curves)
         The data.
-    grid, predicted : array-like of shape (n_grid,)
-        The curve.
+    grid : array-like of shape (n_grid,)
+    predicted : array-like of shape (n_grid,) or (n_grid, n_curves)
+        The curves.
     xlabel : str, default="x"
         Name of the feature.
     name : str, default=None
-        Label of the curve in the legend; None: no legend.
+        Label of the curve in the legend; None: no legend, but the numbers of several curves, up to 10.
 
     Attributes
     ----------
     scatter_, line_, ax_, figure_ : matplotlib PathCollection, Line2D, Axes, Figure
         The data, the curve, and where they were drawn.
+    scatters_, lines_ : lists of matplotlib PathCollection and Line2D
+        Of every curve; the first are `scatter_` and `line_`.
 
     Examples
     --------
@@ -205,20 +214,32 @@ class FitDisplay(_Display):
         x = check_array(X, dtype=float, input_name="X")
         if x.shape[1] != 1:
             raise ValueError(f"FitDisplay draws one feature, but X has {x.shape[1]} features.")
+        y = check_array(y, ensure_2d=False, dtype=float, input_name="y")
         check_consistent_length(x, y)
         grid = np.linspace(x.min(), x.max(), grid_resolution)
         columns = getattr(X, "columns", None)
         # A frame of the same type keeps the feature's name, which the estimator checks.
         frame = grid[:, None] if columns is None else type(X)({columns[0]: grid})
-        predicted = column_or_1d(estimator.predict(frame))
+        predicted = np.asarray(estimator.predict(frame))
+        if predicted[:1].size != y[:1].size:
+            raise ValueError(f"FitDisplay: y has {y[:1].size} column(s), but the model predicts {predicted[:1].size}.")
         xlabel = "x" if columns is None else str(columns[0])
-        return cls(x[:, 0], column_or_1d(y), grid, predicted, xlabel, name).plot(ax=ax)
+        return cls(x[:, 0], y, grid, predicted, xlabel, name).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> Self:
         """Draw on `ax`, or on a new figure."""
         ax = self._start(ax, self.xlabel, "y")
-        self.scatter_ = ax.scatter(self.x, self.y, s=18, color="0.6", linewidths=0)
-        (self.line_,) = ax.plot(self.grid, self.predicted, linewidth=2, label=self.name)
-        if self.name is not None:
+        data, curves = (np.reshape(part, (len(part), -1)).T for part in (np.asarray(self.y), self.predicted))
+        alone, few = len(curves) == 1, len(curves) <= _MOST_LABELS
+        prefix = "curve" if self.name is None else self.name
+        labels = [self.name] if alone else [f"{prefix} {k}" if few else None for k in range(len(curves))]
+        self.scatters_, self.lines_ = [], []
+        for y, curve, label in zip(data, curves, labels, strict=True):
+            self.lines_ += ax.plot(self.grid, curve, linewidth=2 if few else 0.7, label=label)
+            color: Any = "0.6" if alone else self.lines_[-1].get_color()
+            alpha = None if alone else 0.5
+            self.scatters_.append(ax.scatter(self.x, y, s=18, color=color, linewidths=0, zorder=1.5, alpha=alpha))
+        self.scatter_, self.line_ = self.scatters_[0], self.lines_[0]
+        if labels[0] is not None:
             ax.legend(frameon=False)
         return self

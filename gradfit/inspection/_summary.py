@@ -11,17 +11,20 @@ _HIGH_CORRELATION = 0.95
 _UNMOVED = 1e-12
 
 
-def report(fit, curve: int, names, message) -> str:
-    """Return estimates, standard errors and 95 % intervals of one curve, and what is doubtful about them."""
+def report(fit, curve: int, names, message, has_spread: bool) -> str:
+    """Return estimates, standard errors and 95 % intervals of one curve, and what is doubtful about them.
+
+    `has_spread` says whether the loss is one of residuals, so that their standard deviation means something.
+    """
     theta, covariance = fit.theta[curve], fit.uncertainty.covariance[curve]
     errors = np.sqrt(np.diag(covariance))
     freedom = fit.n_rows - len(names) + int(fit.at_bound[curve].sum())
     half = student.ppf(0.975, freedom) * errors if freedom > 0 else np.full(len(names), np.nan)
     width = max(len("parameter"), *(len(name) for name in names))
+    deviation = f"residual standard deviation {np.sqrt(fit.uncertainty.residual_variance[curve]):.6g}"
     lines = [
         message if isinstance(message, str) else message[curve],
-        f"{fit.n_rows} points, {len(names)} parameters, residual standard deviation "
-        f"{np.sqrt(fit.uncertainty.residual_variance[curve]):.6g}",
+        f"{fit.n_rows} points, {len(names)} parameters, {deviation if has_spread else f'loss {fit.value[curve]:.6g}'}",
         "",
         f"{'parameter':<{width}}  {'estimate':>13}  {'std. error':>12}  {'95 % interval':>29}",
     ]

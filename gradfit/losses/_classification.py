@@ -23,6 +23,7 @@ class BinaryLogLoss(Loss):
     """
 
     known_dispersion = True
+    activation = "sigmoid"
 
     def __call__(self, y, raw):
         return (1.0 - y) * tf.nn.softplus(raw) + y * tf.nn.softplus(-raw)
@@ -78,6 +79,7 @@ class MultinomialLogLoss(Loss):
     """
 
     per_class = shift_invariant = known_dispersion = True
+    activation = "softmax"
 
     def __call__(self, y, raw):
         # TensorFlow's fused cross-entropy takes 1.6 times as long, derivatives included.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import boxcox, wright_bessel, xlogy
+from scipy.special import boxcox, wright_bessel, xlog1py
 
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._loss import Loss
@@ -13,6 +13,8 @@ from gradfit.losses._loss import Loss
 
 class _LogLink(Loss):
     """Losses whose mean is ``exp(raw)``."""
+
+    activation = "exponential"
 
     def inverse_link(self, raw):
         """Return the mean, ``exp(raw)``."""
@@ -43,9 +45,9 @@ class _Power(_LogLink):
 
     def deviance(self, y, mean):
         """Return ``2 int_mean^y (y - t) / t^power dt`` of every row."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = np.where(y > 0, y * (boxcox(y, 1.0 - self.power) - boxcox(mean, 1.0 - self.power)), 0.0)
-        return 2.0 * (slope - boxcox(y, 2.0 - self.power) + boxcox(mean, 2.0 - self.power))
+        share = y / mean  # so that the unit of y takes no digits
+        slope = share * boxcox(np.where(y > 0, share, 1.0), 1.0 - self.power)
+        return 2.0 * mean ** (2.0 - self.power) * (slope - boxcox(share, 2.0 - self.power))
 
     def variance(self, mean):
         """Return ``mean^power``, the variance of y over the dispersion."""
@@ -169,7 +171,9 @@ class Tweedie(_Power):
 
 
 class NegativeBinomial(_LogLink):
-    """``l(y, z) = (y + 1 / a) log(1 + a exp(z)) - y z``: counts of mean m = exp(z) and variance ``m + a m^2``.
+    """``l(y, z) = log(1 + a exp(z)) / a + y log(1 + exp(-z) / a)``: counts of mean m = exp(z), variance ``m + a m^2``.
+
+    Both terms are positive, so that no digits cancel however large the counts.
 
     Parameters
     ----------
@@ -191,14 +195,13 @@ class NegativeBinomial(_LogLink):
         self.dispersion = dispersion
 
     def __call__(self, y, raw):
-        return (y + 1.0 / self.dispersion) * tf.nn.softplus(raw + tf.math.log(self.dispersion)) - y * raw
+        odds = raw + tf.math.log(self.dispersion)
+        return tf.nn.softplus(odds) / self.dispersion + y * tf.nn.softplus(-odds)
 
     def deviance(self, y, mean):
         """Return twice the log-likelihood that is missing to a perfect fit, for every row."""
-        a = self.dispersion
-        return 2.0 * (
-            xlogy(y, np.where(y > 0, y / mean, 1.0)) - (y + 1.0 / a) * np.log1p(a * (y - mean) / (1 + a * mean))
-        )
+        a, excess = self.dispersion, (y - mean) / mean
+        return 2.0 * (xlog1py(y, excess / (1 + a * y)) - np.log1p(excess * (a * mean / (1 + a * mean))) / a)
 
     def variance(self, mean):
         """Return ``mean + dispersion mean^2``."""

@@ -40,6 +40,8 @@ class Loss(BaseEstimator, ABC):
         Of a likelihood: its dispersion is 1, and not estimated.
     domain : dict
         Open interval of valid values of each constructor argument.
+    activation : str or None
+        What Keras calls `inverse_link`, for `to_keras`: a class that overrides the one states the other, or has none.
     """
 
     quadratic = False
@@ -50,6 +52,13 @@ class Loss(BaseEstimator, ABC):
     in_units_of_y: tuple[str, ...] = ()
     of_residual = known_dispersion = False
     domain: ClassVar[dict[str, tuple[float, float]]] = {}
+    activation: str | None = "linear"
+
+    def __init_subclass__(cls, **settings):
+        """Let no class inherit the activation of an inverse link that it overrides."""
+        super().__init_subclass__(**settings)
+        if "inverse_link" in vars(cls) and "activation" not in vars(cls):
+            cls.activation = None
 
     @property
     def is_foreign(self) -> bool:

@@ -9,10 +9,12 @@ import numpy as np
 from gradfit.models._formula import RESERVED, parse, parse_equation
 
 
-def column_names(n_columns: int, given) -> tuple[str, ...]:
-    """Return what a formula calls the columns of X: their own names, x if there is one column, else x0, x1, ..."""
+def column_names(n_columns: int, given, model) -> tuple[str, ...]:
+    """Return what a formula calls the columns of X: their own names, x or x0 if there is one, else x0, x1, ..."""
     if given is not None:
         return tuple(map(str, given))
+    if n_columns == 1 and isinstance(model, str) and "x" not in (used := parse(model).names) and "x0" in used:
+        return ("x0",)
     return ("x",) if n_columns == 1 else tuple(f"x{k}" for k in range(n_columns))
 
 

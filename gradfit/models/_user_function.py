@@ -47,6 +47,12 @@ class UserFunction:
             self._call = Replay.of(concrete) or concrete
         self.loops = bool(self._operations & _BRANCHES)
 
+    @property
+    def is_portable(self) -> bool:
+        """Whether it is all there is to run it elsewhere: it calls no Python and reads no variables or tables."""
+        reads = any(tensor.dtype == tf.resource for tensor in self._concrete.captured_inputs)
+        return not (reads or any("PyFunc" in operation for operation in self._operations))
+
     def __call__(self, *arguments):
         """Return the result as a tensor."""
         return self._call(*arguments)

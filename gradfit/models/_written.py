@@ -19,7 +19,7 @@ class Written:
 
     expressions: tuple[Expression, ...]
     names: tuple[str, ...]  # of what each member has, then of the columns that all share
-    loops = False
+    loops, is_portable = False, True
 
     def __call__(self, theta, shared, own):
         """Return the (B, m) differences of left and right sides, or the (B, n) predictions."""
@@ -40,6 +40,11 @@ class CalledEquations:
     def loops(self) -> bool:
         """Whether it branches or loops: such functions TensorFlow maps one after the other, or not at all."""
         return self.function.loops
+
+    @property
+    def is_portable(self) -> bool:
+        """Whether it is all there is to run it elsewhere."""
+        return self.function.is_portable
 
     def __call__(self, theta, shared, own):
         """Return the (B, m) results of the members."""

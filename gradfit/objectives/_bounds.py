@@ -29,7 +29,7 @@ def bounds_of(given, names, argument: str = "bounds"):
     """Return (lower, upper), (p,) each, from a dict ``name: (low, high)``, pairs in order, Bounds, or None."""
     if given is None:
         given = {}
-    if isinstance(given, Bounds):
+    if isinstance(given, Bounds) and {np.size(given.lb), np.size(given.ub)} <= {1, len(names)}:
         sides = np.broadcast_arrays(np.ravel(given.lb), np.ravel(given.ub), np.zeros(len(names)))[:2]
         given = list(zip(*sides, strict=True))
     if isinstance(given, dict):
@@ -43,10 +43,13 @@ def bounds_of(given, names, argument: str = "bounds"):
             continue
         if np.shape(pair) != (2,):
             raise ValueError(f"{argument} for {name!r} is {pair!r}; it must be a pair (low, high), None for no bound.")
-        lower[i] = -np.inf if pair[0] is None else pair[0]
-        upper[i] = np.inf if pair[1] is None else pair[1]
-        if not lower[i] <= upper[i]:
-            raise ValueError(f"{argument} for {name!r} is {pair!r}; low must not exceed high.")
+        try:
+            lower[i] = -np.inf if pair[0] is None else pair[0]
+            upper[i] = np.inf if pair[1] is None else pair[1]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{argument} for {name!r} is {pair!r}; it must hold numbers, or None.") from error
+        if not (lower[i] <= upper[i] and lower[i] < np.inf and upper[i] > -np.inf):
+            raise ValueError(f"{argument} for {name!r} is {pair!r}; low must not exceed high, and leave room for it.")
     return lower, upper
 
 

@@ -40,6 +40,8 @@ class LinearObjective(Objective):
     fit_intercept : bool
     n_outputs : int
         Linear predictors a row: one, or one a class.
+    limits : Limits or None
+        Of the coefficients, in the user's units.
 
     Attributes
     ----------
@@ -49,11 +51,10 @@ class LinearObjective(Objective):
 
     rows: Rows
     numbers: np.ndarray
-    has_scale = True
 
-    def __init__(self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1):
+    def __init__(self, loss, rows, penalty: ElasticNet, fit_intercept: bool, n_outputs: int = 1, limits=None):
         self.kind, _ = LossKind.of(loss, rows.dtype.name)
-        self.loss, self.penalty, self.unit = loss, penalty, 1.0
+        self.loss, self.penalty, self.limits, self.unit = loss, penalty, limits, 1.0
         self.fit_intercept, self.n_outputs = fit_intercept, n_outputs
         self.size = n_outputs * (rows.n_features + int(fit_intercept))
         self.eps, self.dtype_name = float(np.finfo(rows.dtype).eps), rows.dtype.name
@@ -70,6 +71,9 @@ class LinearObjective(Objective):
         scale = self.unit / self.rows.scaling.scale
         with np.errstate(over="ignore", under="ignore"):
             self.l1, self.l2 = self.penalty.weights(scale, self.fit_intercept, self.n_outputs, self.worth)
+            if self.limits is not None:
+                inside = self.limits.inside(scale, self.fit_intercept, self.n_outputs)
+                self.lower, self.upper, self.polyhedron = inside
 
     def _with(self, **changes) -> LinearObjective:
         out = copy.copy(self)
@@ -143,12 +147,15 @@ class LinearObjective(Objective):
     def centred(self, vector):
         """Return a vector without what a shift-invariant loss cannot see: the mean over the classes.
 
-        The L2 penalty is least there, so that the minimizer is in this subspace and solvers need not leave it.
+        The L2 penalty is least there, so that the minimizer is in this subspace and solvers need not leave it. Limits
+        of coefficients can be seen.
         """
         if not self.loss.shift_invariant:
             return vector
         blocks = vector.reshape(self.n_outputs, -1)
-        return (blocks - blocks.mean(axis=0)).ravel()
+        unseen = np.zeros(blocks.shape[1]) if self.limits is not None else np.ones(blocks.shape[1])
+        unseen[self.rows.n_features :] = 1.0
+        return (blocks - unseen * blocks.mean(axis=0)).ravel()
 
     def evaluate(self, theta, order="gradient") -> Evaluation:
         """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta."""
@@ -207,8 +214,8 @@ class LinearObjective(Objective):
         rows = ArrayRows(np.zeros((len(y), 0), self.rows.dtype), y, weight, offset=offset)
         rows.scaling = replace(rows.scaling, ones=True)
         return self._with(
-            rows=rows, penalty=ElasticNet(0.0, 0.0), fit_intercept=True, size=self.n_outputs,
-            is_endless=False, comes_in_batches=False,
+            rows=rows, penalty=ElasticNet(0.0, 0.0), limits=None, lower=None, upper=None, polyhedron=None,
+            fit_intercept=True, size=self.n_outputs, is_endless=False, comes_in_batches=False,
         )  # fmt: skip
 
     def line(self):
@@ -251,11 +258,12 @@ class LinearObjective(Objective):
 
     def to_user(self, theta):
         """Map flat parameters to coefficients (outputs, p) and intercepts (outputs,) in the user's units."""
+        clip = self.limits.clip if self.limits is not None else np.asarray
         theta = np.reshape(theta, (*np.shape(theta)[:-1], self.n_outputs, -1))
         coef, intercept = self.rows.scaling.to_user(theta, self.fit_intercept)
         if self.loss.shift_invariant:  # nothing tells their mean
             intercept = intercept - intercept.mean(axis=-1, keepdims=True)
-        return self.unit * coef, self.unit * intercept
+        return clip(self.unit * coef), self.unit * intercept
 
     def from_user(self, coef, intercept):
         """Map coefficients (outputs, p) and intercepts (outputs,) in the user's units to flat parameters."""
@@ -266,12 +274,15 @@ class LinearObjective(Objective):
         return np.multiply(value, self.worth)
 
     def gradient_to_user(self, theta, gradient):
-        """Return the smallest subgradient, (outputs, p [+ 1]), in the user's units."""
+        """Return the smallest subgradient within the limits, (outputs, p [+ 1]), in the user's units."""
+        gradient = gradient if self.polyhedron is None else self.projected(theta, gradient)
         gradient = np.reshape(gradient, (self.n_outputs, -1))
         gradient = self.value_to_user(self.rows.scaling.gradient_to_user(gradient, self.fit_intercept) / self.unit)
+        coef, p = self.to_user(theta)[0], self.rows.n_features
         if self.penalty.l1 > 0:
-            coef, p = self.to_user(theta)[0], self.rows.n_features
             gradient[:, :p] = smallest_subgradient(coef, gradient[:, :p], self.penalty.l1)
+        if self.limits is not None:
+            gradient[:, :p] = self.limits.downhill(coef, gradient[:, :p])
         return gradient
 
 

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradfit.objectives._limits import Active, Limits
+from gradfit.objectives._polyhedron import Polyhedron
+
 _NOISE_ULPS = 8
 
 
@@ -50,14 +53,16 @@ class Objective(ABC):
         Weights of the penalty.
     lower, upper : ndarray of shape (size,) or None
         Bounds of the parameters.
+    polyhedron : Polyhedron or None
+        Linear constraints, and the bounds besides them.
+    limits : Limits or None
+        Both in the user's units.
     is_endless : bool
         Whether its rows have no end, so that only parts of it can be evaluated.
     dtype_name : str
         Float type of what is summed.
     comes_in_batches : bool
         Whether its rows are a stream.
-    has_scale : bool
-        Whether parameters are in units in which 1 is much, so that long steps at a small gradient mean something.
     n_passes : int
         How often all rows have been read.
     """
@@ -67,10 +72,14 @@ class Objective(ABC):
     l2: np.ndarray | None = None
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
-    is_endless = comes_in_batches = has_scale = False
+    is_endless = comes_in_batches = False
+    polyhedron: Polyhedron | None = None
+    limits: Limits | None = None
+    _asked: tuple = (None, None, None)  # the last question about constraints, which is asked several times
     dtype_name = "float64"
     n_passes = 0
     size: int
+    to_user: Any
 
     @property
     def smoothing(self) -> float | None:
@@ -117,17 +126,40 @@ class Objective(ABC):
         return gradient if self.l1 is None else smallest_subgradient(theta, gradient, self.l1)
 
     def stationarity(self, theta, gradient) -> float:
-        """Return the largest entry of the smallest subgradient, within the bounds."""
+        """Return the largest entry of the smallest subgradient, within bounds and constraints."""
         return float(np.abs(self.projected(theta, gradient)).max(initial=0.0))
 
     def projected(self, theta, gradient):
-        """Return the smallest subgradient within the bounds: ``theta - project(theta - gradient)``."""
+        """Return the smallest subgradient within bounds or constraints: ``theta - project(theta - gradient)``."""
+        if self.polyhedron is not None:
+            asked = self.polyhedron, theta, gradient
+            if any(now is not before for now, before in zip(asked, self._asked, strict=True)):
+                self._asked, self._answer = asked, self.polyhedron.projected(theta, gradient)
+            return self._answer
         slope = self.subgradient(theta, gradient)
         return slope if self.lower is None else np.clip(slope, theta - self.upper, theta - self.lower)
 
     def project(self, theta):
-        """Return the nearest parameters within the bounds."""
+        """Return the nearest parameters within bounds and constraints."""
+        if self.polyhedron is not None:
+            return self.polyhedron.project(theta)
         return theta if self.lower is None else np.clip(theta, self.lower, self.upper)
+
+    def active(self, theta) -> Active:
+        """Return which coefficients of a linear model are at a bound, and the rows of constraints that are active.
+
+        Along these the coefficients, in the user's units, count as fixed.
+        """
+        coef = self.to_user(theta)[0]
+        if self.limits is None:
+            return Active(np.zeros(coef.shape, bool), np.zeros((0, coef.size)))
+        return self.limits.active(coef, self.eps)
+
+    @property
+    def box(self):
+        """Lower and upper bounds, infinite where there are none."""
+        free = np.full(self.size, np.inf)
+        return (-free, free) if self.lower is None else (self.lower, self.upper)
 
     def free(self, theta, gradient):
         """Return which variables their bounds let fall along the gradient."""

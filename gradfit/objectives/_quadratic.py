@@ -19,7 +19,7 @@ class QuadraticObjective(Objective):
     Parameters
     ----------
     linear : LinearObjective
-        Whose loss and penalty it has; of its rows it reads none.
+        Whose loss, penalty and limits it has; of its rows it reads none.
     triangle : Triangle
     target : int
     """
@@ -30,13 +30,16 @@ class QuadraticObjective(Objective):
         share = np.sqrt(linear.slope_curvature / triangle.total_weight)
         size, varies = triangle.spread(linear.fit_intercept)
         self._scale, self._target = np.where(varies, size / np.sqrt(triangle.total_weight), 1.0), p + target
-        self._root = share * rows[:, :p] / self._scale
+        self._root = np.where(varies, share * rows[:, :p] / self._scale, 0.0)  # else rounding, to be told from nothing
         side = share * rows[:, self._target]
         self._unit = float(np.exp2(np.round(np.log2(np.abs(side).max(initial=0.0) or 1.0))))
         self._side = side / self._unit
         self._gram = self._root.T @ self._root
         self.size, self.n_outputs, self.fit_intercept = p, 1, linear.fit_intercept
         self._set_penalty(linear.penalty)
+        self.limits = linear.limits
+        if self.limits is not None:
+            self.lower, self.upper, self.polyhedron = self.limits.inside(self._unit / self._scale, False, 1)
 
     def _set_penalty(self, penalty):
         worth = float(np.clip(self._unit, 1e-145, 1e145)) ** 2
@@ -82,6 +85,7 @@ class QuadraticObjective(Objective):
     def to_user(self, theta):
         """Map parameters to coefficients (1, p) and intercepts (1,) in the user's units."""
         coef = self._unit * np.reshape(theta, (*np.shape(theta)[:-1], 1, -1)) / self._scale
+        coef = coef if self.limits is None else self.limits.clip(coef)
         return coef, self.mean[self._target] - coef @ self.mean[: self.size]
 
     def value_to_user(self, value):
@@ -89,6 +93,11 @@ class QuadraticObjective(Objective):
         return self._unit * (self._unit * np.asarray(value))
 
     def gradient_to_user(self, theta, gradient):
-        """Return the smallest subgradient, (1, p [+ 1]), in the user's units; the intercept is at its best."""
+        """Return the smallest subgradient within the limits, (1, p [+ 1]), in the user's units.
+
+        The intercept is at its best.
+        """
+        gradient = gradient if self.polyhedron is None else self.projected(theta, gradient)
         slope = (self.subgradient(theta, gradient) * self._scale * self._unit)[None]
+        slope = slope if self.limits is None else self.limits.downhill(self.to_user(theta)[0], slope)
         return np.pad(slope, ((0, 0), (0, int(self.linear.fit_intercept))))

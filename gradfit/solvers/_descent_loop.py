@@ -159,9 +159,7 @@ class Chunk:
         Adam and its kin divide by the gradient's own size, and would blow rounding errors up to full steps.
         """
         gradient = tf.where(tf.abs(point.gradient) > setting.noise, point.gradient, tf.zeros_like(point.gradient))
-        theta = self.optimizer.update(point.theta, gradient)
-        if self.is_bounded:
-            theta = tf.clip_by_value(theta, setting.lower, setting.upper)
+        theta = self._inside(self.optimizer.update(point.theta, gradient), setting)
         value, gradient = evaluate(data, theta, setting.total)
         return point._replace(theta=theta, value=value, gradient=gradient, updates=point.updates + 1.0)
 
@@ -175,7 +173,7 @@ class Chunk:
             batch = tuple(tf.gather(part, index % tf.shape(part)[0]) for part in data)  # one offset may stand for all
             total = tf.reduce_sum(tf.cast(batch[2], tf.float64))
             value, gradient = evaluate(batch, theta, tf.maximum(total, np.finfo(np.float64).tiny))
-            theta = self.optimizer.update(theta, gradient)
+            theta = self._inside(self.optimizer.update(theta, gradient), setting)
             return start + self.batch_size, theta, values + value, gradients + gradient, count + 1.0
 
         zero = tf.constant(0.0, tf.float64)
@@ -184,6 +182,9 @@ class Chunk:
         return point._replace(
             theta=theta, value=values / count, gradient=gradients / count, updates=point.updates + count
         )
+
+    def _inside(self, theta, setting):
+        return tf.clip_by_value(theta, setting.lower, setting.upper) if self.is_bounded else theta
 
     def _error(self, point, setting):
         slope = point.gradient

@@ -15,6 +15,7 @@ _CORRECTABLE = {"float64": 1e10, "float32": 1e4}  # condition numbers of sums th
 _MOST_CORRECTIONS = 6
 _FEW = 2e4  # rows x columns x targets up to which every digit costs about 1 ms
 _LOOK_ROWS, _SINGULAR = 1_000, 1e-12
+_PINNED_ULPS = 64  # of the largest singular value: those below are rounding
 MAX_SUMMARY, _WORTH_SUMMING = 2_000, 4  # columns, and rows a column, for which sums stand in for rows
 
 
@@ -72,10 +73,24 @@ def mark_deficient(objective, result: SolveResult, triangle: Triangle | None = N
             return result
         triangle = Triangle.of(rows)
     found = triangle.solve(objective.fit_intercept, np.zeros(triangle.n_features))
-    if found.rank < found.varying:
+    if found.rank < found.varying and not _is_pinned(objective, result, triangle):
         result.status = "rank_deficient"
         result.facts |= rank_facts(found.rank, found.varying, triangle.n_rows)
     return result
+
+
+def _is_pinned(objective, result, triangle) -> bool:
+    """Return whether active bounds and constraints tell dependent columns apart; of several classes nothing is said."""
+    if objective.limits is None or objective.n_outputs > 1:
+        return objective.limits is not None
+    p, active = triangle.n_features, objective.active(result.theta)
+    size, varies = triangle.spread(objective.fit_intercept)
+    unit = np.where(varies, size, 1.0)
+    fixed = np.vstack([active.rows / unit, np.eye(p)[active.at_bound[0]]])[:, varies]
+    fixed /= np.maximum(np.linalg.norm(fixed, axis=1, keepdims=True), np.finfo(float).tiny)
+    columns = np.vstack([(triangle.centred(objective.fit_intercept)[0][:, :p] / unit)[:, varies], fixed])
+    noise = _PINNED_ULPS * triangle.eps * np.sqrt(p)
+    return bool(np.linalg.matrix_rank(columns, rtol=noise) == varies.sum())
 
 
 def _is_regular(rows) -> bool:

@@ -216,7 +216,7 @@ class Descent:
             new = part.evaluate(theta)
             values.append(new.value)
             gradients.append(part.subgradient(theta, new.gradient))  # `partial_fit` may come here with an L1 part
-            theta = self.optimizer(theta, gradients[-1])
+            theta = objective.project(self.optimizer(theta, gradients[-1]))
         if not values:
             return state._replace(value=0.0, gradient=np.zeros_like(theta))
         return state._replace(

@@ -14,7 +14,6 @@ _ARMIJO, _WOLFE = 1e-4, 0.9
 _MAX_TRIALS = 12
 _CURVED = 1e-8  # least cosine between a move and a gradient change that are cut down to the free variables
 _TINY_COSINE = 1e-14
-_LONG = 1e-2  # one of the last steps that is longer, in standardized units, tells that the optimum may be far away
 
 
 class LBFGSState(NamedTuple):
@@ -31,7 +30,6 @@ class LBFGSState(NamedTuple):
     scales: np.ndarray
     moves: list | None = None
     changes: list | None = None
-    unfinished: str | None = None
 
 
 class LBFGS(Solver):
@@ -90,12 +88,7 @@ class LBFGS(Solver):
         if move @ change > _TINY_COSINE * np.linalg.norm(move) * np.linalg.norm(change):
             moves = [*(moves or []), move][-self.memory :]
             changes = [*(changes or []), change][-self.memory :]
-        longest = max(np.abs(last).max() for last in [move, *(moves or [])[-3:]])
-        is_long = objective.has_scale and longest > _LONG * max(np.abs(theta).max(), 1.0)
-        return state._replace(
-            theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes,
-            unfinished="moving" if is_long else None,
-        )  # fmt: skip
+        return state._replace(theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes)
 
 
 def _is_at_floor(objective, state) -> bool:

@@ -26,6 +26,15 @@ class Factored(NamedTuple):
     factor: np.ndarray
     scale: np.ndarray
 
+    def whitened(self, columns):
+        """Return ``L^-1 columns`` of the factor ``matrix = L L'``."""
+        scale = self.scale if columns.ndim == 1 else self.scale[:, None]
+        return lapack.dtrtrs(self.factor, columns / scale, lower=1)[0]
+
+    def colored(self, vector):
+        """Return ``L'^-1 vector``."""
+        return lapack.dtrtrs(self.factor, vector, lower=1, trans=1)[0] / self.scale
+
     def solve(self, vector):
         """Return ``matrix^-1 vector``."""
         return lapack.dpotrs(self.factor, vector / self.scale, lower=1)[0] / self.scale

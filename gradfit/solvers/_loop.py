@@ -1,8 +1,7 @@
-"""The one loop: stop rule, finiteness, history, record, progress, interrupt. It knows no solver and no objective."""
+"""The one loop: stop rule, finiteness, history, record, reports, interrupt. It knows no solver and no objective."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from gradfit.solvers._solver import Start
 
 _IDLE_LIMIT = 10  # iterations without progress that mean the rounding floor
 _DRIFT_LIMIT = 12  # long steps with a small gradient: Newton's method needs two or three where there is a minimum
-_REPORT_SECONDS = 0.1
 
 
 def minimize(
@@ -22,8 +20,8 @@ def minimize(
 
     A `tol` of 0 switches the stop rule off. What only leads up to another minimization, with `is_last` False, ends even
     after a long step. `record` keeps the parameters of every iteration. `report` is called with the values and the
-    scaled gradients so far, and whether these are all; `monitor` with theta after every iteration: it returns the
-    parameters to stop at, or None to go on.
+    scaled gradients so far, theta, and whether it is over, and ends it by True; `monitor` with theta after every
+    iteration: it returns the parameters to stop at, or None to go on.
     """
     loop = _Loop(solver, objective, tol, scale, is_last, record, report, monitor)
     before = objective.n_passes
@@ -33,6 +31,8 @@ def minimize(
             loop.run(steps, start, max_iter)
         except KeyboardInterrupt:
             loop.status = "interrupted"
+        if report is not None and loop.values:
+            report(loop.values, loop.errors, loop.state.theta, True)
         return loop.result(start, max_iter, before)
 
 
@@ -73,8 +73,8 @@ class _Loop:
             if self.record:
                 self.path += history.path
             self._judge()
-            if self.report is not None:
-                self.report(self.values, self.errors, self.status != "running" or len(self.values) >= max_iter)
+            if self.report is not None and self.report(self.values, self.errors, self.state.theta, False):
+                self.status = "stopped" if self.status == "running" or not self.is_last else self.status
             if self.monitor is not None and (kept := self.monitor(self.state.theta)) is not None:
                 self.kept, self.status = kept, "early_stopped"
 
@@ -145,8 +145,6 @@ class _Loop:
             if self.tol == 0:
                 return "fixed_iterations"
             return self._drift() if self.error <= self.bound and self.unfinished == "moving" else "max_iter"
-        if self.status == "stalled" and self.error <= self.bound and self.unfinished == "moving":
-            return self._drift()
         hessian = getattr(self.state, "hessian", None)
         if self.status == "stalled" and self.objective.is_rounding(theta, gradient, hessian, self.error, self.scale):
             return "precision_limit"
@@ -171,19 +169,3 @@ class _Loop:
             loss_curve=self.values, path=self.path, facts=facts,
             optimizer_state=getattr(state, "optimizer_state", None), hessian=getattr(state, "hessian", None),
         )  # fmt: skip
-
-
-class ProgressPrinter:
-    """Prints iteration, loss and gradient norm: with verbose=1 about ten lines a second, from 2 on every line."""
-
-    def __init__(self, estimator, stage):
-        self.every, self.printed, self.told = estimator.verbose > 1, 0, time.perf_counter()
-        print(f"{type(estimator).__name__}: {type(stage.solver).__name__} on {stage.objective.rows.n_rows} rows")
-        print(f"{'iteration':>10} {'loss':>16} {'gradient norm':>14}")
-
-    def __call__(self, values, errors, is_last):
-        """Print what iterations have reached since the last call that printed."""
-        if is_last or time.perf_counter() - self.told > _REPORT_SECONDS:
-            for i in range(self.printed if self.every else len(values) - 1, len(values)):
-                print(f"{i + 1:>10} {values[i]:>16.9g} {errors[i]:>14.3e}", flush=True)
-            self.printed, self.told = len(values), time.perf_counter()

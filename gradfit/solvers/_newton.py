@@ -63,10 +63,10 @@ class Newton(Solver):
         """Return the trust-region method: functions need not be convex."""
         return TrustRegion()
 
-    def model_step(self, objective, state, hessian):
-        """Return the step to the minimizer of the model with this Hessian, or None if it is not positive definite."""
+    def model_minimizer(self, objective, state, hessian):
+        """Return the minimizer of the model with this Hessian, or None if it is not positive definite."""
         factored = factorize(hessian, jitter(objective))
-        return None if factored is None else -objective.centred(factored.solve(state.gradient))
+        return None if factored is None else state.theta - objective.centred(factored.solve(state.gradient))
 
     def init(self, objective, start):
         """Evaluate the start."""
@@ -85,16 +85,18 @@ class Newton(Solver):
         hessian = state.hessian
         if state.damping > 0:
             hessian = hessian + state.damping * np.eye(len(hessian))
-        move = self.model_step(objective, state, hessian)
-        if move is None or not np.isfinite(move).all():
+        goal = self.model_minimizer(objective, state, hessian)
+        if goal is None or not np.isfinite(goal).all():
             return _refused(objective, state)
+        move = goal - state.theta
         predicted = predicted_fall(objective, state, move)
         width, last = state.width, _LAST_WIDTH * (objective.smoothing or 0.0)
         is_last = width <= 1.001 * last
         sharpens = not is_last and predicted * objective.rows.total_weight <= 0.05 * width
         if sharpens:
             width = max(_SHARPEN * width, last)
-        trial = state.theta + (1.0 if sharpens else state.length) * move
+        is_full = sharpens or state.length == 1.0
+        trial = goal if is_full else state.theta + state.length * move  # a goal at its bounds is there exactly
         at_width = objective.with_loss(smoothing=width) if width else objective
         new = at_width.evaluate(trial, "gradient" if state.steady else "hessian")
         new = new._replace(curvature=state.hessian) if state.steady else new
@@ -134,7 +136,7 @@ def _shorter(objective, state, move, new):
     """Return the length to which the slopes at both ends point, or 0 for a move that leads hardly downhill."""
     slope = float(state.gradient @ move)
     fall = -slope - objective.kinks(state.theta + move) + objective.kinks(state.theta)
-    steepest = np.linalg.norm(objective.subgradient(state.theta, state.gradient)) * np.linalg.norm(move)
+    steepest = np.linalg.norm(objective.projected(state.theta, state.gradient)) * np.linalg.norm(move)
     if fall < _DOWNHILL * steepest:
         return 0.0
     there = np.nan if new is None else float(new.gradient @ move)

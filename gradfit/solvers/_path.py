@@ -64,7 +64,8 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
     objective = objective._with(penalty=replace(objective.penalty, alpha=0.0))
     found = Paths(parts)
     try:
-        if objective.loss.quadratic and options.solver == "auto":
+        is_free = options.solver == "auto" and objective.limits is None
+        if objective.loss.quadratic and is_free:
             sums = summarize_folds(objective.standardized(sampled=True), folds)
             if sums is not None:
                 found = Paths(parts, sums.total, sums.test)
@@ -72,7 +73,7 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
                     for part, triangle, of_fold in zip(parts, [sums.total, *sums.train], alphas, strict=True):
                         path_on_sums(objective, triangle, of_fold, part, progress)
                 return found
-        if _is_smooth(objective) and options.solver == "auto":
+        if _is_smooth(objective) and is_free:
             scaled = objective.standardized().target(0)
             scaled = scaled if objective.loss.quadratic else scaled.in_unit_of_target()
             found = Paths(parts, scaled=scaled)
@@ -95,9 +96,8 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
 
 
 def _is_smooth(objective) -> bool:
-    """Return whether quasi-Newton steps lead to the minimum of one target: no kinks, no bounds."""
-    one = (objective.rows.n_targets or 1) == 1
-    return one and not objective.loss.piecewise_linear and objective.lower is None
+    """Return whether quasi-Newton steps lead to the minimum of one target: no kinks."""
+    return (objective.rows.n_targets or 1) == 1 and not objective.loss.piecewise_linear
 
 
 def path_by_fits(objective, alphas, part: PathPart, options: Options, tick) -> None:

@@ -1,4 +1,4 @@
-"""Accelerated proximal gradient steps (FISTA): L1 penalties on more features than curvature matrices allow."""
+"""Accelerated proximal gradient steps (FISTA): L1 penalties, bounds, on more features than curvature allows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ProximalState(NamedTuple):
 class ProximalGradient(Solver):
     """FISTA with backtracking and restarts, scaled by the diagonal of the curvature; two passes an iteration.
 
-    Each step minimizes ``g'(u - ahead) + steepness (u - ahead)' D (u - ahead) / 2 + sum(l1 |u|)``.
+    Each step minimizes ``g'(u - ahead) + steepness (u - ahead)' D (u - ahead) / 2 + sum(l1 |u|)`` within the bounds.
 
     References
     ----------
@@ -46,7 +46,7 @@ class ProximalGradient(Solver):
     ProximalGradient()
     """
 
-    handles_l1 = True
+    handles_l1 = handles_bounds = True
     is_monotone = False
     default_max_iter = 5000
 
@@ -60,7 +60,7 @@ class ProximalGradient(Solver):
         """Take a step if the model lies above the objective there; else only shorten the next one."""
         weight = state.steepness * state.metric
         l1 = 0.0 if objective.l1 is None else objective.l1
-        theta = shrink(state.ahead - state.ahead_gradient / weight, l1 / weight)
+        theta = np.clip(shrink(state.ahead - state.ahead_gradient / weight, l1 / weight), *objective.box)
         new, move = objective.evaluate(theta), theta - state.ahead
         smooth, smooth_ahead = new.value - objective.kinks(theta), state.ahead_value - objective.kinks(state.ahead)
         model = smooth_ahead + float(state.ahead_gradient @ move) + 0.5 * float(weight @ move**2)

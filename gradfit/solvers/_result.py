@@ -38,9 +38,10 @@ MESSAGES = {
         "coefficients are kept. {remedy}"
     ),
     "drifting": (
-        "The largest scaled gradient component is {error:.1e}, within tol={tol:g}, but the steps stay long: the "
-        "coefficients keep growing, so the optimum may lie at infinity, as for classes that a plane separates but for "
-        "a few rows, or counts of which a category has none. Add a penalty (alpha, or a finite C), or drop the column."
+        "The largest scaled gradient component is {error:.1e} (tol={tol:g}), but the next step would be as long as the "
+        "last ones: the coefficients keep growing, so the optimum may lie at infinity, as for classes that a plane "
+        "separates but for a few rows, or counts of which a category has none. Add a penalty (alpha, or a finite C), "
+        "or drop the column."
     ),
     "stalled": (
         "No step lowers the objective any more, though the largest scaled gradient component is {error:.1e} "
@@ -49,6 +50,7 @@ MESSAGES = {
     ),
     "nonfinite": ("The objective became NaN or infinite; the best finite coefficients are kept. {remedy}"),
     "interrupted": "Interrupted by the user after {n_iter} iterations; the last finite coefficients are kept.",
+    "stopped": "Stopped by a callback after {n_iter} iterations; the coefficients reached by then are kept.",
     "separable": (
         "The classes are perfectly separated by the features, so without a penalty the coefficients grow "
         "without bound and have no finite optimum. Set a finite C (for example C=1.0)."
@@ -115,7 +117,9 @@ MESSAGES = {
 }
 
 CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient", "unidentified"})
-SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations"})
+SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations", "stopped"})
+ENDS_ALL = frozenset({"interrupted", "stopped"})
+"""What ends all stages and targets of a fit."""
 
 
 @dataclass

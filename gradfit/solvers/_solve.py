@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from gradfit.objectives._quadratic import QuadraticObjective
+from gradfit.solvers._drift import mark_drifting
 from gradfit.solvers._early_stopping import EarlyStopping
 from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._loop import minimize
 from gradfit.solvers._newton import Newton
-from gradfit.solvers._result import SolveResult
+from gradfit.solvers._result import ENDS_ALL, SolveResult
 from gradfit.solvers._solver import Start
 from gradfit.solvers._strategy import Stage, better_start, get_solver, stages
 from gradfit.solvers._vertex import on_vertex
@@ -24,8 +26,8 @@ class Options(NamedTuple):
     """What a user asks of a solution.
 
     `start` is (coef (outputs of all targets, p), intercept) in the user's units, or None; `progress` makes the report
-    of a stage, or is None; `optimizer_states` hold for each target what an earlier descent left; `scaling` is that of
-    earlier rows, to be kept.
+    of a stage, given the last stage's objective, the target's number and how many iterations come, if that is known;
+    `optimizer_states` hold for each target what an earlier descent left; `scaling` is that of earlier rows, to be kept.
     """
 
     solver: Any = "auto"
@@ -98,10 +100,10 @@ def _each(targets, solve_target, start) -> list[SolveResult]:
     results: list[SolveResult] = []
     with on_one_thread():
         for k, target in enumerate(targets):
-            if results and results[-1].status == "interrupted":
+            if results and results[-1].status in ENDS_ALL:
                 theta = start(target, k)
                 value, gradient, _ = target.evaluate(theta)
-                result = SolveResult(theta, "interrupted", value, gradient, 1, loss_curve=[value], path=[theta])
+                result = SolveResult(theta, results[-1].status, value, gradient, 1, loss_curve=[value], path=[theta])
                 result.facts = results[-1].facts
             else:
                 result = solve_target(target, k)
@@ -138,33 +140,38 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
     if done.status == "early_stopped" and monitor.diverged:
         done.status = "diverged"
         done.facts["remedy"] = solver.remedies["diverged"]
-    return mark_deficient(objective, on_vertex(objective, done))
+    return mark_drifting(objective, mark_deficient(objective, on_vertex(objective, done)))
 
 
 def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> SolveResult:
     """Run stages one after the other; `max_iter` bounds the iterations of all of them together."""
     before: tuple = (None, None)
+    theta = origin = plan[0].objective.project(theta)
     done, used, final = None, 0, plan[-1].objective
     final_scale = final.slope_scale(baseline)
     for stage in plan:
         budget = stage.solver.default_max_iter if options.max_iter is None else options.max_iter - used
         if budget <= 0 and stage is not plan[-1]:
             continue
-        curvature = _curvature(stage, theta, before)
+        limit = budget if options.max_iter is not None or stage.tol == 0 else None
         same = stage.objective is final or stage.objective.loss is final.loss
         optimizer_state = None if options.optimizer_states is None else options.optimizer_states[k]
-        result = minimize(
-            stage.solver, stage.objective, Start(theta, curvature, seed, optimizer_state), max_iter=max(budget, 0),
+        run = partial(
+            minimize, stage.solver, stage.objective, max_iter=max(budget, 0),
             tol=stage.tol, scale=final_scale if same else stage.objective.slope_scale(baseline),
             is_last=stage is plan[-1], record=options.record,
-            report=None if options.progress is None else options.progress(stage), monitor=monitor,
+            report=None if options.progress is None or budget <= 0 else options.progress(stage, final, k, limit),
+            monitor=monitor,
         )  # fmt: skip
+        result = run(Start(theta, _curvature(stage, theta, before), seed, optimizer_state))
+        if theta is not origin and not np.isfinite(result.value):  # as rows may be that an easier stage has not seen
+            result = run(Start(origin, _curvature(stage, origin, before), seed, optimizer_state))
         if budget <= 0 and done is not None:  # only evaluated
             result.n_iter, result.loss_curve, result.path = 0, [], []
         theta, used, before = result.theta, used + result.n_iter, (stage.objective, result.hessian)
         if stage.is_final:
             done = result if done is None else result.after(done)
-        if result.status == "interrupted":
+        if result.status in ENDS_ALL:
             break
     done = done or result
     done.hessian = None

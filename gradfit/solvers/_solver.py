@@ -41,8 +41,8 @@ class Solver(BaseEstimator, ABC):
 
     Attributes
     ----------
-    handles_l1, handles_bounds, handles_streams : bool
-        Whether an L1 penalty, bounds, and rows without an end are allowed.
+    handles_l1, handles_bounds, handles_constraints, handles_streams : bool
+        Whether an L1 penalty, bounds, linear constraints, and rows without an end are allowed.
     is_direct : bool
         Whether it solves in one go, by `solve`, and has no states.
     is_monotone : bool
@@ -63,7 +63,7 @@ class Solver(BaseEstimator, ABC):
         What to do about a fit that ended with a status.
     """
 
-    handles_l1 = handles_bounds = handles_streams = False
+    handles_l1 = handles_bounds = handles_constraints = handles_streams = False
     is_direct = sharpens = early_stopping = False
     takes_curvature = ""
     is_monotone = rescales = True

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import clone
 
+from gradfit.solvers._constrained_newton import ConstrainedNewton
 from gradfit.solvers._exact import Exact
 from gradfit.solvers._gradient_descent import GradientDescent
 from gradfit.solvers._lbfgs import LBFGS
@@ -17,7 +18,7 @@ from gradfit.solvers._solver import Solver
 
 NAMED = {
     "exact": Exact, "newton": Newton, "lbfgs": LBFGS, "proximal_newton": ProximalNewton,
-    "proximal_gradient": ProximalGradient,
+    "proximal_gradient": ProximalGradient, "constrained_newton": ConstrainedNewton,
 }  # fmt: skip
 
 _MAX_CURVATURE = 2_000  # features up to which a p x p curvature pays
@@ -63,6 +64,7 @@ def get_solver(given, objective) -> Solver:
             f"solver={given!r} reads all rows, and X is a tf.data.Dataset without an end: only "
             "solver=GradientDescent(...) can fit it, and without an L1 penalty (l1_ratio=0). Or use dataset.take(n)."
         )
+    check_limits(given, found, objective)
     if objective.l1 is not None and not found.handles_l1:
         raise ValueError(
             f"solver={given!r} cannot handle the L1 part of the penalty (l1_ratio > 0). Use solver='auto' or "
@@ -75,12 +77,46 @@ def get_solver(given, objective) -> Solver:
     return found
 
 
+def check_limits(given, found, objective) -> None:
+    """Raise ValueError if a solver cannot keep the bounds or constraints of an objective, or nothing can."""
+    if objective.lower is not None and not found.handles_bounds:
+        raise ValueError(
+            f"solver={given!r} cannot keep bounds. Use solver='auto', 'proximal_newton', 'lbfgs', 'proximal_gradient' "
+            "or GradientDescent(...), or leave bounds=None."
+        )
+    if objective.polyhedron is None:
+        return
+    if objective.l1 is not None:
+        raise ValueError(
+            "constraints: they cannot be combined with an L1 penalty; set l1_ratio=0, or give bounds only."
+        )
+    if objective.loss.piecewise_linear:
+        raise ValueError(
+            f"constraints: they need a smooth loss, such as 'huber', and loss={objective.loss!r} has kinks. Take "
+            "another, or give bounds only."
+        )
+    if found.handles_streams:  # "auto" may have come to it
+        raise ValueError(
+            "constraints: gradient descent cannot keep them, and endless datasets and, but for squared loss, "
+            "partial_fit have no other way. Call fit with all rows and solver='auto', or give bounds only."
+        )
+    if not found.handles_constraints:
+        raise ValueError(
+            f"solver={given!r} cannot keep constraints. Use solver='auto' or 'constrained_newton', or leave "
+            "constraints=None."
+        )
+
+
 def _automatic(objective):
     loss, rows = objective.loss, objective.rows
     if rows.is_endless:
         return ProximalGradient() if objective.l1 is not None else GradientDescent()
+    if objective.polyhedron is not None:
+        return ConstrainedNewton()
     if objective.l1 is not None:
         return ProximalNewton() if objective.size <= _MAX_CURVATURE else ProximalGradient()
+    if objective.lower is not None:
+        return ProximalNewton() if objective.size <= _MAX_CURVATURE else LBFGS()
     curved = rows.n_features <= _MAX_CURVATURE
     is_tall = rows.comes_in_batches or rows.n_rows >= 2 * rows.n_features
     if loss.quadratic and (curved or (is_tall and rows.can_center and rows.n_features <= _MAX_SUMMED)):

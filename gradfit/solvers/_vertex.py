@@ -1,7 +1,8 @@
 """The last step of fits under a piecewise linear loss: from beside the vertex of the linear program onto it.
 
 At a vertex as many rows as there are parameters have no residual (or, under an L1 penalty, coefficients are zero), and
-multipliers between the slopes of the kinks make the subgradient vanish there, which certifies it. Newton's method on
+multipliers between the slopes of the kinks make the subgradient vanish there, which certifies it; a bound is a kink
+beyond which the slope is infinite. Newton's method on
 the rounded loss ends so near to it that the smallest residuals tell which rows these are, but for ties.
 """
 
@@ -49,7 +50,10 @@ def on_vertex(objective, result):
         if basis is None:
             continue
         theta = np.linalg.solve(basis.a, basis.side)
-        theta[basis.a[basis.is_coef].any(axis=0)] = 0.0
+        fixed = basis.take(basis.is_coef)
+        theta[fixed.a.argmax(axis=1)] = fixed.side
+        if not np.array_equal(objective.project(theta), theta):
+            continue
         value, gradient, ties = _scan(objective, theta, _REACH)
         multipliers, left = _multipliers(objective, theta, gradient, ties)
         if left <= _SLACK * max(map(abs, objective.kink_slopes)):
@@ -93,12 +97,24 @@ def _scan(objective, theta, reach):
         near = np.argsort(gaps, kind="stable")[:wanted] if wanted else np.flatnonzero(gaps <= reach)
         share = share[near]
         pools.append(Kinks(a[near], y[near], low * share, high * share, np.zeros(len(near), bool)))
-    if objective.l1 is not None:
-        kinked = np.flatnonzero((objective.l1 > 0) & ((np.abs(theta) <= reach) | (reach <= 0)))
-        weights = objective.l1[kinked]
-        pools.append(Kinks(np.eye(len(theta))[kinked], 0.0 * weights, -weights, weights, weights > 0))
+    pools += [pool for pool in _of_coefficients(objective) if len(pool.a)]
+    if reach:
+        pools = [pool.take(np.abs(pool.a @ theta - pool.side) <= reach) for pool in pools]
     kinks = Kinks(*(np.concatenate(part) for part in zip(*pools, strict=True)))
     return value, gradient, kinks.nearest(theta, wanted or None)
+
+
+def _of_coefficients(objective):
+    """Return the kinks of coefficients: at zero, if they are penalized, and at their bounds."""
+    (lower, upper), size = objective.box, objective.size
+    l1 = np.zeros(size) if objective.l1 is None else objective.l1
+    fixed = lower == upper
+    for side, low, high, where in (
+        (np.zeros(size), -l1, l1, (l1 > 0) & (lower < 0) & (upper > 0)),
+        (lower, np.full(size, -np.inf), np.where(fixed, np.inf, l1 * (lower == 0)), np.isfinite(lower)),
+        (upper, -l1 * (upper == 0), np.full(size, np.inf), np.isfinite(upper) & ~fixed),
+    ):
+        yield Kinks(np.eye(size)[where], side[where], low[where], high[where], np.ones(where.sum(), bool))
 
 
 def _nearest(theta, kinks):
@@ -119,10 +135,12 @@ def _by_linear_program(objective, theta, kinks):
     size, count = len(theta), len(kinks.a)
     if not reach or count > 20 * size * _CANDIDATES:
         return None
+    slopes = np.stack([kinks.high, -kinks.low])  # beyond a bound it is infinite: no way there
     found = linprog(
-        np.concatenate([gradient, kinks.high, -kinks.low]),
+        np.concatenate([gradient, *np.where(np.isfinite(slopes), slopes, 0.0)]),
         A_eq=np.hstack([kinks.a, -np.eye(count), np.eye(count)]), b_eq=(kinks.side - kinks.a @ theta) / reach,
-        bounds=[(-10.0, 10.0)] * size + [(0.0, None)] * 2 * count, method="highs",
+        bounds=[(-10.0, 10.0)] * size + [(0.0, None if ok else 0.0) for ok in np.isfinite(slopes).ravel()],
+        method="highs",
     )  # fmt: skip
     if found.x is None:
         return None

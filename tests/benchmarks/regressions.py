@@ -37,6 +37,20 @@ def least_squares(variation, shape):
     return Case(X, y, fits, partial(steepest, slope=np.subtract), GRADIENT, bars)
 
 
+def pushed(X, y, model):
+    """Largest slope that no bound holds back, for standardized columns and relative to the target."""
+    X, y, deviation = X - X.mean(axis=0), y - y.mean(), X.std(axis=0)
+    slope = X.T @ (X @ model.coef_ - y) / len(y) / deviation
+    return np.abs(np.where((model.coef_ <= 0) & (slope > 0), 0.0, slope)).max() / y.std()
+
+
+@case("non-negative least squares, 100,000 x 100, float64")
+def non_negative(variation):
+    X, y = numeric(variation, 100_000, 100)
+    fits = {OURS: LinearRegression(bounds=(0, None)), "LinearRegression(positive)": Peer(positive=True)}
+    return Case(X, y, fits, pushed, GRADIENT, {"LinearRegression(positive)": (5, None, 5)})
+
+
 @case("ridge, 400,000 x 100, float64")
 def ridge(variation):
     X, y = numeric(variation, 400_000, 100)

@@ -230,3 +230,35 @@ def test_an_endless_dataset_and_an_l1_penalty(model, solver):
     for other in ("auto", "proximal_newton", "proximal_gradient"):  # none of them can either
         assert f"Use solver='{other}'" not in str(caught.value)
         assert f"or '{other}'" not in str(caught.value)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A CSV file of three columns of numbers, one of text, and a target."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=(200, 3)).round(4)
+    target = (values @ [1.0, -2.0, 0.5] + 3).round(4)
+    lines = [",".join([*map(str, row), "text", str(y)]) for row, y in zip(values, target, strict=True)]
+    (tmp_path / "table.csv").write_text("\n".join(["width,age,height,note,price", *lines]) + "\n")
+    return tmp_path / "table.csv", values, target
+
+
+def read(path, **options):
+    return tf.data.experimental.make_csv_dataset(
+        str(path), batch_size=32, label_name="price", num_epochs=1, shuffle=False, **options
+    )
+
+
+def test_columns_of_a_csv_file_are_taken_in_their_order_and_by_their_names(table):
+    path, values, target = table
+    model = LinearRegression(bounds={"age": (None, -1.0)})
+    model.fit(read(path, select_columns=["width", "age", "height", "price"]))
+    assert list(model.feature_names_in_) == ["width", "age", "height"]
+    np.testing.assert_allclose(model.coef_, [1.0, -2.0, 0.5], atol=1e-3)
+    with pytest.warns(UserWarning, match="valid feature names"):
+        np.testing.assert_allclose(model.predict(values), target, atol=1e-3)
+
+
+def test_a_column_of_text_is_named_with_what_to_do(table):
+    with pytest.raises(ValueError, match=r"column 'note' .*select_columns.*dataset\.map"):
+        LinearRegression().fit(read(table[0]))

@@ -141,6 +141,19 @@ def test_any_unit_of_the_target(name, size, dtype):
     tolerance = 1e-5 if dtype == np.float64 else 5e-3
     assert_allclose(model.coef_ * X.std(axis=0), plain.coef_ * X.std(axis=0), atol=tolerance)
     assert_allclose(model.intercept_, plain.intercept_ + np.log(size), atol=tolerance * 20)
+    assert_allclose(model.score(X, y), plain.score(X, targets[name]), atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [1e6, 1e9, 1e12, 1e30])
+def test_huge_counts_of_a_negative_binomial_are_amounts(size, dtype):
+    """Their shape is that of gamma distributed ones: no digits cancel on the way there."""
+    X, targets, _, _ = data(5)
+    X, y = X.astype(dtype), (size * targets["gamma"]).astype(dtype)
+    model, gamma = (LinearRegression(loss).fit(X, y) for loss in (losses.NegativeBinomial(0.5), "gamma"))
+    assert model.converged_
+    assert_allclose(model.coef_ * X.std(axis=0), gamma.coef_ * X.std(axis=0), atol=1e-4)
+    assert_allclose(model.score(X, y), gamma.score(X, y), atol=1e-4)
 
 
 def test_targets_on_which_a_first_order_solver_stays_at_zero():
@@ -166,6 +179,17 @@ def test_one_huge_exposure(seed):
     assert_allclose([model.intercept_, *model.coef_], expected.params, rtol=1e-6)
 
 
+def test_a_row_far_out_that_the_sample_has_not_seen():
+    """At the optimum of the sample its mean overflows: the fit starts anew."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(70_000, 2))
+    y = rng.poisson(np.exp(X[:, 0])).astype(float)
+    X[7], y[7] = 2000.0, 3.0
+    models = [LinearRegression("poisson", solver=s, random_state=0, **TIGHT).fit(X, y) for s in ("auto", "newton")]
+    assert models[0].converged_
+    assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-6)
+
+
 def test_rates_with_exposures_as_weights_are_counts_with_an_offset():
     X, targets, exposure, _ = data(7)
     y = targets["poisson"]
@@ -175,21 +199,47 @@ def test_rates_with_exposures_as_weights_are_counts_with_an_offset():
     assert_allclose(counts.intercept_, rates.intercept_, rtol=1e-7)
 
 
-@pytest.mark.parametrize("solver", ["auto", "lbfgs"])
-@pytest.mark.parametrize("n", [400, 100_000])
-def test_a_category_without_events_is_told(n, solver):
-    rng = np.random.default_rng(8)
-    group = rng.integers(0, 4, n)
-    X = np.column_stack([rng.normal(size=n), group[:, None] == [1, 2, 3]]).astype(float)
-    y = np.where(group == 2, 0, rng.poisson(2.0, n)).astype(float)
-    with pytest.warns(ConvergenceWarning, match="infinity|no finite"):
-        model = LinearRegression("poisson", solver=solver).fit(X, y)
+def categories(n, shares, dtype, seed=8):
+    """A column, the dummies of categories with these shares beside a first one, and which category a row is of."""
+    rng = np.random.default_rng(seed)
+    group = rng.choice(len(shares) + 1, n, p=[1 - sum(shares), *shares])
+    X = np.column_stack([rng.normal(size=n), group[:, None] == np.arange(1, len(shares) + 1)]).astype(dtype)
+    return X, group, rng
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ["poisson", "tweedie", "log_loss"])
+@pytest.mark.parametrize(
+    ("n", "share", "solver"),
+    [(400, 0.25, "newton"), (400, 0.25, "lbfgs"), (90_000, 0.25, "auto"), (90_000, 1e-3, "auto")],
+)
+def test_a_category_without_events_is_told(n, share, solver, name, dtype):
+    X, group, rng = categories(n, [0.25, share], dtype)
+    y = np.where(group == 2, 0, rng.poisson(2.0, n))
+    y = (np.minimum(y, 1) if name == "log_loss" else y).astype(dtype)
+    with pytest.warns(ConvergenceWarning, match="infinity"):
+        model = LinearRegression(name, solver=solver).fit(X, y)
     assert not model.converged_
     assert np.isfinite(model.coef_).all()
-    assert model.coef_[2] < -5
+    assert model.coef_[2] < -4
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert LinearRegression("poisson", alpha=1e-3).fit(X, y).converged_
+        assert LinearRegression(name, alpha=1e-3).fit(X, y).converged_
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ["poisson", "log_loss"])
+def test_few_events_and_columns_nearly_dependent_are_not_mistaken_for_it(name, dtype):
+    """Rare categories with a single event, and columns that differ by a thousandth, have a finite optimum."""
+    X, group, rng = categories(90_000, [0.25, 1e-3, 1e-3], np.float64)
+    X = np.column_stack([X, X[:, 0] + 1e-3 * rng.normal(size=len(X))]).astype(dtype)
+    y = np.minimum(np.where(group > 1, 0, rng.poisson(0.5, len(X))), 1).astype(dtype)
+    y[[np.flatnonzero(group == k)[0] for k in (2, 3)]] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = LinearRegression(name, random_state=0).fit(X, y)
+    assert model.converged_
+    assert model.coef_[2:4].max() < -2
 
 
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial", "tweedie"])

@@ -249,3 +249,10 @@ def test_solve_system_without_root():
     found = solve_system(lambda x: x**2 + 1.0, [1.0])
     assert not found.success
     assert "not a root" in found.message
+
+
+def test_roots_are_sorted():
+    system = EquationSystem(["x**2 + y**2 = 5", "x*y = 2"], bounds={"x": (-3, 3), "y": (-3, 3)}, n_starts=30).fit()
+    np.testing.assert_allclose(system.roots_, [[-2, -1], [-1, -2], [1, 2], [2, 1]], atol=1e-7)
+    system = EquationSystem(["x**2 = 4", "y**2 = 1"], n_starts=40, bounds={"x": (-3, 3), "y": (-3, 3)}).fit()
+    np.testing.assert_allclose(system.roots_, [[-2, -1], [-2, 1], [2, -1], [2, 1]], atol=1e-7)

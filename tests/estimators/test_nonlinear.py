@@ -11,7 +11,7 @@ from scipy.optimize import curve_fit, least_squares
 from sklearn.exceptions import ConvergenceWarning
 
 from gradfit import NonlinearRegression
-from gradfit.losses import Huber
+from gradfit.losses import Huber, Poisson
 
 FORMULA = "a * exp(-x / tau) + c"
 
@@ -284,3 +284,27 @@ def test_formula_that_misses_the_frames_columns(data):
 def test_bad_input_is_named(data, arguments, match):
     with pytest.raises(ValueError, match=match):
         NonlinearRegression(**arguments).fit(*data)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", Huber(1.0), Poisson()], ids=repr)
+def test_a_spread_of_residuals_is_reported_where_the_loss_has_one(loss):
+    x = np.linspace(0.0, 2.0, 30)
+    report = NonlinearRegression("a + b * x", loss=loss).fit(x[:, None], np.round(np.exp(1 + 0.3 * x))).report()
+    assert ("residual standard deviation" in report) == (not isinstance(loss, Poisson))
+
+
+def test_a_single_column_is_x_or_x0():
+    x = np.linspace(0.0, 2.0, 30)[:, None]
+    y = 3 * np.exp(-x[:, 0])
+    one, other = (NonlinearRegression(f"a * exp(-k * {name})").fit(x, y) for name in ("x", "x0"))
+    np.testing.assert_allclose(other.coef_, one.coef_)
+    np.testing.assert_allclose(other.predict(x), y, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"'x0' in .* is no column"):
+        NonlinearRegression("a * x + b * x0").fit(x, y)
+
+
+def test_a_loss_may_be_a_function():
+    x = np.linspace(0.0, 2.0, 30)[:, None]
+    model = NonlinearRegression("a * x", loss=lambda y, raw: tf.sqrt(1 + (y - raw) ** 2)).fit(x, 2 * x[:, 0])
+    np.testing.assert_allclose(model.coef_, [2.0], rtol=1e-6)
+    assert "function" in NonlinearRegression.__doc__.split("loss : ")[1].split("n_starts")[0]

@@ -164,10 +164,11 @@ def test_metadata_routing_knows_it():
 
 @pytest.mark.parametrize(
     ("offset", "match"),
-    [(OFFSET[:10], "offset has shape"), (np.stack([OFFSET, OFFSET]), "offset has shape"), ("a", "offset|could not"),
+    [(OFFSET[:10], "offset has shape"), (np.stack([OFFSET, OFFSET]), "offset has shape"), ("a", "offset has shape"),
+     (1.0, "offset has shape \\(\\); it must be \\(300,\\)"),
      (np.where(np.arange(300) == 5, np.nan, OFFSET), "offset contains NaN"),
      (np.full(300, np.inf), "offset contains inf")],
-    ids=["short", "wide", "text", "nan", "infinite"],
+    ids=["short", "wide", "text", "number", "nan", "infinite"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["fit", "predict"])
 def test_refused(offset, match, method):
@@ -180,7 +181,12 @@ def test_refused_beside_and_inside_a_dataset():
     dataset = tf.data.Dataset.from_tensor_slices((X, COUNTS)).batch(50)
     with pytest.raises(ValueError, match="offset: a tf"):
         LinearRegression("poisson").fit(dataset, offset=OFFSET)
-    for wrong, match in ((np.full(300, np.nan), "NaN"), (np.zeros((300, 2, 2)), "offsets of shape")):
+    wrongs = (
+        (np.full(300, np.nan), "NaN"),
+        (np.zeros((300, 2, 2)), "offsets of shape"),
+        (np.zeros((300, 3)), "3 offsets"),
+    )
+    for wrong, match in wrongs:
         four = tf.data.Dataset.from_tensor_slices((X, COUNTS, WEIGHT, wrong)).batch(50)
         with pytest.raises(ValueError, match=match):
             LinearRegression("poisson").fit(four)

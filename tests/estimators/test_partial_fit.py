@@ -243,3 +243,18 @@ def test_a_small_first_chunk(settings, weighted, first):
     whole = LinearRegression(**settings, tol=1e-10).fit(X, z, weight)
     np.testing.assert_allclose(model.coef_, whole.coef_, atol=1e-6)
     np.testing.assert_allclose(model.intercept_, whole.intercept_, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", OTHERS, ids=["huber", "own", "logistic"])
+def test_the_history_goes_on_as_the_optimizer_does(model):
+    model, curve = clone(model), []
+    for count in range(1, 4):
+        feed(model)
+        curve.append(model.loss_curve_[-1])
+        assert (model.t_, model.n_iter_) == (count, count)
+        np.testing.assert_array_equal(model.loss_curve_, curve)
+    assert model.message_.startswith("Took in a chunk of rows by 1 updates, 3 since the first chunk.")
+    assert "tol=0" not in model.message_
+    fitted = model.fit(X, target(model))
+    assert len(fitted.loss_curve_) == fitted.n_iter_
+    assert feed(fitted).t_ == 1  # the optimizer starts anew

@@ -199,5 +199,36 @@ def test_fit_refuses_what_it_cannot_draw():
     model = PeerLinearRegression().fit(X[:, :1], y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         FitDisplay.from_estimator(model, X[:, :1], [0.0, 1.0, 2.0])
-    with pytest.raises(ValueError, match="1d array"):
-        FitDisplay.from_estimator(PeerLinearRegression().fit(X[:, :1], X), X[:, :1], X)
+
+
+def test_several_curves_are_drawn_each():
+    x = np.linspace(0.0, 1.0, 20)[:, None]
+    Y = np.exp(-x * [1.0, 2.0, 3.0])
+    model = PeerLinearRegression().fit(x, Y)
+    display = FitDisplay.from_estimator(model, x, Y)
+    assert labels(display) == ["curve 0", "curve 1", "curve 2"]
+    for k, (line, scatter) in enumerate(zip(display.lines_, display.scatters_, strict=True)):
+        np.testing.assert_allclose(line.get_ydata(), model.predict(line.get_xdata()[:, None])[:, k])
+        np.testing.assert_allclose(scatter.get_offsets()[:, 1], Y[:, k])
+    assert (display.line_, display.scatter_) == (display.lines_[0], display.scatters_[0])
+    assert len({line.get_color() for line in display.lines_}) == 3
+    many = FitDisplay.from_estimator(PeerLinearRegression().fit(x, np.tile(Y, 5)), x, np.tile(Y, 5), name="pixel")
+    assert len(many.lines_) == 15
+    assert many.ax_.get_legend() is None or not many.ax_.get_legend().get_texts()
+    with pytest.raises(ValueError, match=r"y has 1 column\(s\), but the model predicts 3"):
+        FitDisplay.from_estimator(model, x, Y[:, 0])
+
+
+def test_the_legend_of_a_path_covers_no_line():
+    display = DRAWN[CoefficientPathDisplay]()
+    display.figure_.canvas.draw()
+    legend, axes = display.ax_.get_legend().get_window_extent(), display.ax_.get_window_extent()
+    assert legend.x0 >= axes.x1
+    assert legend.x1 <= display.figure_.bbox.x1 + 1
+
+
+@pytest.mark.parametrize("display_class", [LossCurveDisplay, CoefficientPathDisplay])
+def test_iterations_are_integers(display_class):
+    display = DRAWN[display_class]()
+    display.figure_.canvas.draw()
+    assert all(tick == round(tick) for tick in display.ax_.get_xticks())

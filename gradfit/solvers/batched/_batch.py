@@ -53,7 +53,8 @@ class Batch:
                 most, kept = int(members["count"].max()), _unfinished(members["status"] == RUNNING, len(ended))
                 members, index = members[kept], index[kept]
                 if report is not None:
-                    report(len(ended) - len(index), len(ended), float(np.nansum(ended["value"])))
+                    is_last = not len(index) or most >= max_iter
+                    report(len(ended) - len(index), len(ended), float(np.nansum(ended["value"])), is_last)
         except KeyboardInterrupt:
             self.interrupted = True
         self.n_evaluations += max(most, 0) + 1

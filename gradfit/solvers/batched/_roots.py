@@ -160,8 +160,11 @@ def _distinct(owner, tried, n_systems, tol):
 
 
 def _without_repeats(group):
+    """Return the distinct rows, sorted by their first entry, the second ..., whatever the rounding of equal ones."""
     kept: list[Any] = []
     for x in group:
         if all(np.abs(x - k).max() > _DISTINCT * (1.0 + np.abs(x).max()) for k in kept):
             kept.append(x)
-    return np.reshape(kept, (-1, group.shape[1]))
+    found = np.reshape(kept, (-1, group.shape[1]))
+    unit = np.abs(found).max(axis=0, initial=0.0)
+    return found[np.lexsort(np.round(found / np.where(unit > 0, unit, 1.0), 8).T[::-1])]
