@@ -107,6 +107,11 @@ class RowModel:
         self.loss = loss.replace(smoothing=0.0) if loss.piecewise_linear else loss
         self.kind, self.numbers = LossKind.of(self.loss, "float64")
         self.n_outputs = self.objective.n_outputs
+        y, one = np.array([0.25, 0.75]), np.ones(2)
+        self.y_bends = not self.loss.per_class and self.kinks is None
+        if self.y_bends:  # not the curvature of a canonical link, which one look at each row then gives, too
+            known = self.derivatives(y, one, 0.5 * one[:, None])[2].ravel()
+            self.y_bends = not np.isclose(*known, rtol=1e-12, atol=0.0)
 
     def total(self, function, of_targets: bool = False) -> list:
         """Return the sums over all chunks of what the function returns for one, entry by entry."""
@@ -170,7 +175,7 @@ class RowModel:
         if self.kinks is not None:
             slope = self.kinks[1][chunk.start : chunk.start + len(chunk.weight)]
             return (chunk.weight * slope)[:, None], (chunk.weight * self.kinks[0])[:, None, None]
-        if not expected or self.loss.per_class:
+        if not (expected and self.y_bends):
             return self.derivatives(chunk.y, chunk.weight, chunk.raw)[1:]
         slope = self.derivatives(chunk.y, chunk.weight, chunk.raw, "gradient")[1]
         return slope, self.derivatives(chunk.mean, chunk.weight, chunk.raw)[2]
