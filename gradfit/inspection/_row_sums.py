@@ -110,8 +110,8 @@ class RowModel:
         y, one = np.array([0.25, 0.75]), np.ones(2)
         self.y_bends = not self.loss.per_class and self.kinks is None
         if self.y_bends:  # not the curvature of a canonical link, which one look at each row then gives, too
-            known = self.derivatives(y, one, 0.5 * one[:, None])[2].ravel()
-            self.y_bends = not np.isclose(*known, rtol=1e-12, atol=0.0)
+            low, high = self.derivatives(y, one, 0.5 * one[:, None])[2].ravel()
+            self.y_bends = not np.isclose(low, high, rtol=1e-12, atol=0.0)
 
     def total(self, function, of_targets: bool = False) -> list:
         """Return the sums over all chunks of what the function returns for one, entry by entry."""
