@@ -10,6 +10,8 @@ from scipy.special import boxcox, wright_bessel, xlog1py
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._loss import Loss
 
+_TINY = np.finfo(np.float64).tiny  # of means that have underflowed
+
 
 class _LogLink(Loss):
     """Losses whose mean is ``exp(raw)``."""
@@ -45,6 +47,7 @@ class _Power(_LogLink):
 
     def deviance(self, y, mean):
         """Return ``2 int_mean^y (y - t) / t^power dt`` of every row."""
+        mean = np.maximum(mean, _TINY)
         share = y / mean  # so that the unit of y takes no digits
         slope = share * boxcox(np.where(y > 0, share, 1.0), 1.0 - self.power)
         return 2.0 * mean ** (2.0 - self.power) * (slope - boxcox(share, 2.0 - self.power))
@@ -200,6 +203,7 @@ class NegativeBinomial(_LogLink):
 
     def deviance(self, y, mean):
         """Return twice the log-likelihood that is missing to a perfect fit, for every row."""
+        mean = np.maximum(mean, _TINY)
         a, excess = self.dispersion, (y - mean) / mean
         return 2.0 * (xlog1py(y, excess / (1 + a * y)) - np.log1p(excess * (a * mean / (1 + a * mean))) / a)
 

@@ -94,6 +94,14 @@ def test_deviances(power):
     assert_allclose(loss.variance(mean), mean**power)
 
 
+@pytest.mark.parametrize("loss", [losses.Poisson(), losses.Tweedie(1.5), losses.NegativeBinomial()], ids=str)
+def test_a_mean_that_has_underflowed_is_right_for_zeros_only(loss):
+    with np.errstate(over="ignore"):
+        zero, one = loss.deviance(np.array([0.0, 1.0]), np.zeros(2))
+    assert zero == pytest.approx(0.0, abs=1e-100)
+    assert one > 100
+
+
 @pytest.mark.parametrize(
     ("loss", "target"),
     [(losses.Poisson(), "poisson"), (losses.NegativeBinomial(0.7), "poisson"), (losses.Gamma(), "gamma"),
