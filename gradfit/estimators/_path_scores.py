@@ -14,7 +14,7 @@ from gradfit.data._folds import Folds
 from gradfit.solvers._exact import MAX_SUMMARY
 from gradfit.solvers._path_left_out import left_out
 from gradfit.solvers._result import SolveResult
-from gradfit.solvers._solve import solve_sums
+from gradfit.solvers._solve import solve, solve_sums
 
 _CHUNK = 2**22  # linear predictors that are held at a time, 32 MB
 
@@ -158,24 +158,20 @@ def _minus(errors, squares):
 
 
 def refitted(model, rows, found, path, device):
-    """Return the model published with the solution of the path for its penalty."""
+    """Return the model published with the solution of the path for its penalty, fitted on where that is not minimal."""
     objective, part, i = model._objective(rows), found.parts[0], path.best_index
+    options = model._options(objective, start=(part.coef[i], part.intercept[i]), record=False, progress=None)
     if found.total is not None:
-        options = model._options(objective, start=(part.coef[i], part.intercept[i]), record=False, progress=None)
         return model._publish(objective, solve_sums(objective, found.total, options), device)
-    results = []
-    for k in range(rows.n_targets or 1):
-        target = objective.target(k)
-        if found.scaled is not None:  # whose rows are on the device already
-            target = found.scaled._with(penalty=objective.penalty)
-        own = slice(k * target.n_outputs, (k + 1) * target.n_outputs)
-        theta = target.from_user(part.coef[i][own], part.intercept[i][own])
-        new = target.evaluate(theta)
-        error = target.stationarity(theta, new.gradient)
-        facts = {"error": error, "tol": model.tol, "bound": " (a point of a regularization path)"}
-        result = SolveResult(theta, "converged", new.value, new.gradient, 1, facts=facts)
-        result.coef, result.intercept = part.coef[i][own], part.intercept[i][own]
-        result.loss_curve = [float(target.value_to_user(new.value))]
-        result.user_gradient = target.gradient_to_user(theta, new.gradient)
-        results.append(result)
-    return model._publish(objective, results, device)
+    if found.scaled is None or not part.converged[i]:
+        return model._publish(objective, solve(objective, options), device)
+    target = found.scaled._with(penalty=objective.penalty)  # whose rows are on the device already
+    theta = target.from_user(part.coef[i], part.intercept[i])
+    new = target.evaluate(theta)
+    error = target.stationarity(theta, new.gradient) / target.slope_scale(target.baseline()[0])
+    facts = {"error": error, "tol": model.tol, "bound": " (a point of a regularization path)"}
+    result = SolveResult(theta, "converged", new.value, new.gradient, 1, facts=facts)
+    result.coef, result.intercept = part.coef[i], part.intercept[i]
+    result.loss_curve = [float(target.value_to_user(new.value))]
+    result.user_gradient = target.gradient_to_user(theta, new.gradient)
+    return model._publish(objective, [result], device)

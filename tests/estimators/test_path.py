@@ -1,9 +1,13 @@
 """`regularization_path` against single fits, scikit-learn's paths and its cross-validated estimators."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNetCV, LassoCV, LogisticRegressionCV, Ridge, RidgeCV, enet_path, lasso_path
 from sklearn.metrics import make_scorer, mean_absolute_error
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, StratifiedKFold
@@ -17,7 +21,9 @@ from gradfit import (
     RegularizationPathDisplay,
     regularization_path,
 )
+from gradfit.estimators._path_scores import refitted
 from gradfit.losses import Huber
+from gradfit.solvers._path_result import PathPart
 
 
 @pytest.fixture(scope="module")
@@ -346,3 +352,20 @@ def test_the_path_is_drawn(diabetes, cancer):
     assert (display.ax_.get_legend(), display.score_ax_, len(display.lines_)) == (None, None, 30)
     assert display.ax_.get_xlabel().startswith("C")
     pyplot.close("all")
+
+
+def test_the_best_model_never_claims_more_than_its_point_of_the_path():
+    """A penalty that an engine has not minimized is fitted on, and what that reaches is what is said."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 3))
+    y = rng.poisson(np.exp(X @ [1.0, -0.5, 0.3])).astype(float)
+    for max_iter, converges in ((1, False), (None, True)):
+        model = LinearRegression("poisson", alpha=0.1, max_iter=max_iter, tol=1e-12)
+        rows, part = model._wrap(X, y, None, None), PathPart(1, 1, 3)
+        part.set(0, np.zeros((1, 3)), np.zeros(1), False)
+        found, path = SimpleNamespace(parts=[part], total=None, scaled=None), SimpleNamespace(best_index=0)
+        with nullcontext() if converges else pytest.warns(ConvergenceWarning, match="max_iter=1"):
+            refitted(model, rows, found, path, "CPU:0")
+        assert model.converged_ == converges
+    expected = LinearRegression("poisson", alpha=0.1, tol=1e-12).fit(X, y)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-8)
