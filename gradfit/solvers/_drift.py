@@ -31,7 +31,8 @@ def mark_drifting(objective, result: SolveResult) -> SolveResult:
     size = max(_LOOK_ROWS, 20 * objective.size)
     some = objective.subsample(size, np.random.RandomState(0)) if objective.rows.n_rows > 2 * size else objective
     look = some.evaluate(result.theta, "hessian").curvature
-    if not _weakest(look)[0] > _FLAT and _next_reach(objective, result.theta) > _REACH:
+    is_flat = not np.isfinite(look).all() or not _weakest(look)[0] > _FLAT
+    if is_flat and _next_reach(objective, result.theta) > _REACH:
         result.status = "drifting"
     return result
 
@@ -50,6 +51,8 @@ def _next_reach(objective, theta) -> float:
     for x, slope, curvature in _float64_rows(objective, theta):
         gradient += slope @ x
         hessian += (x * curvature[:, None]).T @ x
+    if not np.isfinite(hessian).all():  # beyond float64: nothing can be told
+        return 0.0
     _, values, vectors, scale = _weakest(hessian)
     if not values[0] > _NONE * values[-1]:  # not even float64 sees any curvature left
         return np.inf
