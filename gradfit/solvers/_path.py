@@ -11,10 +11,10 @@ from gradfit.data._rows import in_cache
 from gradfit.objectives._block_sums import RowDerivatives
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._path_batch import path_in_batches
-from gradfit.solvers._path_l1 import path_with_l1
+from gradfit.solvers._path_l1 import SomeColumns, path_with_l1
 from gradfit.solvers._path_result import PathPart
 from gradfit.solvers._path_sums import path_on_sums, summarize_folds
-from gradfit.solvers._path_wide import path_of_wide_nets
+from gradfit.solvers._path_wide import Columns
 from gradfit.solvers._solve import Options, solve
 
 
@@ -80,11 +80,11 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
             if objective.penalty.l1_ratio == 0:
                 path_in_batches(scaled, folds, alphas, parts, progress)
             else:
-                engine = path_of_wide_nets if objective.loss.quadratic and scaled.rows.can_center else path_with_l1
+                problem = Columns if objective.loss.quadratic and scaled.rows.can_center else SomeColumns
                 weights = folds.weights(scaled.rows.weight)
                 for k, part in enumerate(parts):
                     rows = scaled.rows if k == 0 else scaled.rows.weighted(weights[:, k - 1])
-                    if not engine(scaled.on(rows), alphas[k], part, progress):
+                    if not path_with_l1(problem(scaled.on(rows)), alphas[k], part, progress):
                         break
         weights = folds.weights(objective.rows.weight)
         for k, part in enumerate(parts):

@@ -1,8 +1,9 @@
-"""All penalties with an L1 part over rows: proximal Newton on the columns that strong rules keep."""
+"""All penalties with an L1 part: sequential strong rules leave out columns, whatever minimizes over the others."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,87 +15,101 @@ from gradfit.solvers._solver import Start
 
 _FEW = 200  # columns up to which a copy of some of them costs more than it saves
 _TOL, _SLACK = 1e-10, 1e-9
-_MAX_KEPT = 2_000
 
 
-def path_with_l1(objective, alphas, part: PathPart, tick) -> bool:
-    """Fill in the coefficients for every alpha, descending, of one standardized target.
+def path_with_l1(problem, alphas, part: PathPart, tick) -> bool:
+    """Fill in the coefficients for every alpha, descending.
 
-    What strong rules leave out is checked against the optimality conditions at every solution, and taken in where it
-    violates them. Return False where so many columns are kept that a square matrix of them would not pay.
+    A column is taken in where its slope at the last solution is at least ``2 l1 - last``, the last penalty's l1. What
+    is left out is checked against the optimality conditions at every solution, and taken in where it violates them.
+    Return False where so many are kept that products of them would not pay.
+
+    Parameters
+    ----------
+    problem : Columns or SomeColumns
+        With `penalize(alpha)`, which returns the L1 weights of all columns, `take_in(columns)`, which adds to `kept`,
+        at most `most`; `minimize()` over these, which returns whether it got there; sizes of the `slope()` along all;
+        and `to_user()`.
     """
-    outputs, width = objective.n_outputs, objective.size // objective.n_outputs
-    theta = np.zeros((outputs, width))
-    if objective.fit_intercept:
-        theta[:, -1] = objective.baseline()[0]
-    scale = objective.slope_scale(theta[:, -1] if objective.fit_intercept else np.zeros(outputs))
-    kept, before, curvature, last = np.zeros(width, bool), None, None, None
-    with on_one_thread():
-        for i, alpha in enumerate(alphas):
-            at = objective._with(penalty=replace(objective.penalty, alpha=alpha))
-            if before is None:
-                before = objective.evaluate(theta.ravel()).gradient
-            wanted = _strong(at, before, theta, last, alpha)
-            while True:
-                if (wanted & ~kept).any() or curvature is None:
-                    kept, curvature = kept | wanted, None
-                    if kept.sum() > _MAX_KEPT:
-                        return False
-                    some = _with_columns(objective, kept)
-                now = some._with(penalty=at.penalty)
-                result, curvature = _minimized(now, theta[:, kept], curvature, scale)
-                theta = np.zeros_like(theta)
-                theta[:, kept] = result.theta.reshape(outputs, -1)
-                before = objective.evaluate(theta.ravel()).gradient if not kept.all() else None
-                wanted = _violating(at, before, kept)
-                if not wanted.any():
-                    break
-            coef, intercept = at.to_user(theta.ravel())
-            part.set(i, coef, intercept, result.converged)
-            before, last = _without_ridge(before, result, theta, kept, now), alpha
-            tick()
+    slope, last = problem.slope(), problem.penalize(alphas[0])
+    for i, alpha in enumerate(alphas):
+        l1 = problem.penalize(alpha)
+        wanted = (slope >= 2.0 * l1 - last) & ~problem.kept
+        while True:
+            if problem.kept.sum() + wanted.sum() > problem.most:
+                return False
+            problem.take_in(np.flatnonzero(wanted))
+            done, slope = problem.minimize(), problem.slope()
+            wanted = (slope > l1 * (1.0 + _SLACK)) & ~problem.kept
+            if not wanted.any():
+                break
+        coef, intercept = problem.to_user()
+        part.set(i, coef, intercept, done)
+        last = l1
+        tick()
     return True
 
 
-def _minimized(objective, theta, curvature, scale):
-    """Return where proximal Newton ends, from theta and a curvature if known, and the last one without the ridge."""
-    ridge = np.zeros(objective.size) if objective.l2 is None else objective.l2
-    known = None if curvature is None else curvature + np.diag(ridge)
-    result = minimize(ProximalNewton(), objective, Start(theta.ravel(), known), max_iter=200, tol=_TOL, scale=scale)
-    if result.status == "interrupted":
-        raise KeyboardInterrupt
-    return result, result.hessian - np.diag(ridge)
+class SomeColumns:
+    """Any smooth loss over rows, of which copies of the columns kept are made: by proximal Newton.
 
+    Attributes
+    ----------
+    kept : ndarray of shape (width,)
+        Which columns are in, that of the intercept among them.
+    """
 
-def _strong(objective, gradient, theta, last, alpha):
-    """Return the columns that the sequential strong rule keeps, (width,): ``|slope| >= l1 (2 - last / alpha)``."""
-    if objective.rows.n_features <= _FEW:
-        return np.ones(theta.shape[1], bool)
-    factor = 2.0 - (1.0 if last is None else last / alpha)
-    near = np.abs(gradient) >= objective.l1 * factor
-    return (near.reshape(theta.shape) | (theta != 0)).any(axis=0) | _intercept(objective, theta.shape[1])
+    most = 2_000
 
+    def __init__(self, objective):
+        self.objective, self.curvature = objective, None
+        outputs, width = objective.n_outputs, objective.size // objective.n_outputs
+        self.theta, self.kept = np.zeros((outputs, width)), np.zeros(width, bool)
+        baseline = objective.baseline()[0] if objective.fit_intercept else np.zeros(outputs)
+        if objective.fit_intercept:
+            self.theta[:, -1], self.kept[-1] = baseline, True
+        if objective.rows.n_features <= _FEW:
+            self.kept[:] = True
+        self.scale, self.gradient = objective.slope_scale(baseline), None
+        self.part: Any = None
 
-def _intercept(objective, width):
-    out = np.zeros(width, bool)
-    out[-1] = objective.fit_intercept
-    return out
+    def penalize(self, alpha):
+        """Set the penalty, and return the L1 weights of all columns."""
+        self.objective = self.objective._with(penalty=replace(self.objective.penalty, alpha=alpha))
+        return np.zeros(len(self.kept)) if self.objective.l1 is None else self.objective.l1[: len(self.kept)]
 
+    def take_in(self, columns) -> None:
+        """Keep more columns."""
+        if self.part is None or len(columns):
+            self.kept[columns], self.curvature = True, None
+            self.part = _with_columns(self.objective, self.kept)
 
-def _violating(objective, gradient, kept):
-    """Return the columns that were left out and should not have been."""
-    if gradient is None:
-        return np.zeros_like(kept)
-    beyond = np.abs(gradient) > objective.l1 * (1.0 + _SLACK)
-    return beyond.reshape(-1, len(kept)).any(axis=0) & ~kept
+    def minimize(self) -> bool:
+        """Minimize from where the last penalty ended, by its curvature where the columns are the same."""
+        objective = self.part._with(penalty=self.objective.penalty)
+        ridge = np.zeros(objective.size) if objective.l2 is None else objective.l2
+        known = None if self.curvature is None else self.curvature + np.diag(ridge)
+        start = Start(self.theta[:, self.kept].ravel(), known)
+        with on_one_thread():
+            found = minimize(ProximalNewton(), objective, start, max_iter=200, tol=_TOL, scale=self.scale)
+        if found.status == "interrupted":
+            raise KeyboardInterrupt
+        self.curvature, self.gradient = found.hessian - np.diag(ridge), found.gradient - ridge * found.theta
+        self.theta = np.zeros_like(self.theta)
+        self.theta[:, self.kept] = found.theta.reshape(len(self.theta), -1)
+        return found.converged
 
+    def slope(self):
+        """Return the largest slope of the loss along each column, of any output."""
+        gradient = self.gradient
+        if gradient is None or not self.kept.all():
+            loss = self.objective._with(penalty=replace(self.objective.penalty, alpha=0.0))
+            gradient = loss.evaluate(self.theta.ravel()).gradient
+        return np.abs(gradient.reshape(self.theta.shape)).max(axis=0)
 
-def _without_ridge(gradient, result, theta, kept, objective):
-    """Return the slope of the loss at a solution for all columns, known already where all are kept."""
-    if gradient is not None:
-        return gradient
-    ridge = 0.0 if objective.l2 is None else objective.l2 * theta.ravel()
-    return result.gradient - ridge
+    def to_user(self):
+        """Return coefficients (outputs, p) and intercepts (outputs,) in the user's units."""
+        return self.objective.to_user(self.theta.ravel())
 
 
 def _with_columns(objective, kept):

@@ -1,4 +1,4 @@
-"""Elastic nets of very many columns: products of those only that strong rules keep, as they come."""
+"""Quadratic losses of very many columns: products of those only that a path keeps, as they come."""
 
 from __future__ import annotations
 
@@ -7,102 +7,80 @@ from dataclasses import replace
 import numpy as np
 
 from gradfit.solvers._linear_algebra import on_one_thread
-from gradfit.solvers._path_result import PathPart
 from gradfit.solvers._proximal_newton import Model, minimize_model
 
-_SLACK = 1e-9
-_MAX_KEPT = 6_000  # columns whose products are kept
 
-
-def path_of_wide_nets(objective, alphas, part: PathPart, tick) -> bool:
-    """Fill in the coefficients for every alpha, descending, of a quadratic loss of one standardized dense target.
-
-    Columns come in by the sequential strong rule; what it leaves out is checked at every solution by one product with
-    all columns. Return False where too many are kept.
-    """
-    problem = _Columns(objective)
-    slope, last, coef = problem.slope(np.zeros(0)), alphas[0], np.zeros(0)
-    for i, alpha in enumerate(alphas):
-        penalty = replace(objective.penalty, alpha=alpha)
-        l1, l2 = (np.zeros(problem.size) if w is None else w[: problem.size] for w in problem.weights(penalty))
-        wanted = np.abs(slope) >= l1 * (2.0 - last / alpha)
-        wanted[problem.kept] = False
-        while True:
-            if len(problem.kept) + wanted.sum() > _MAX_KEPT:
-                return False
-            problem.take_in(np.flatnonzero(wanted))
-            coef = np.pad(coef, (0, len(problem.kept) - len(coef)))
-            with on_one_thread():
-                coef, done = problem.minimized(coef, slope, l1, l2)
-            slope = problem.slope(coef)
-            wanted = np.abs(slope) > l1 * (1.0 + _SLACK)
-            wanted[problem.kept] = False
-            if not wanted.any():
-                break
-        user, intercept = problem.to_user(coef)
-        part.set(i, user, intercept, done)
-        last = alpha
-        tick()
-    return True
-
-
-class _Columns:
-    """A quadratic loss, and the products of the columns that have been kept so far.
+class Columns:
+    """A quadratic loss of one standardized dense target, and the products of the columns kept so far.
 
     Attributes
     ----------
-    kept : ndarray
+    kept : ndarray of shape (p,)
+        Which columns are in.
+    order : ndarray
         Their numbers, in the order in which they came.
     """
 
+    most = 6_000  # columns whose products are kept
+
     def __init__(self, objective):
-        rows, self.objective, self.size = objective.rows, objective, objective.rows.n_features
-        self.scaling, self.curvature = rows.scaling, objective.slope_curvature
+        rows, self.objective, size = objective.rows, objective, objective.rows.n_features
+        self.scale, self.curvature = rows.scaling.scale, objective.slope_curvature
         self.share = rows.weight.astype(np.float64) / rows.total_weight
         self.X, y = rows.X, rows.y.reshape(-1).astype(np.float64)
         fit_intercept = objective.fit_intercept
-        self.mean = self.share @ self.X if fit_intercept else np.zeros(self.size)
+        self.mean = self.share @ self.X if fit_intercept else np.zeros(size)
         self.level = float(self.share @ y) if fit_intercept else 0.0
-        self.y, self.kept = y - self.level, np.zeros(0, int)
-        self.columns = np.zeros((len(y), 0), order="F")
-        self.gram = np.zeros((0, 0))
+        self.y, self.kept, self.order, self.coef = y - self.level, np.zeros(size, bool), np.zeros(0, int), np.zeros(0)
+        self.columns, self.gram = np.zeros((len(y), 0), order="F"), np.zeros((0, 0))
+        self.slopes = self._slopes()
 
-    def weights(self, penalty):
-        """Return L1 and L2 weights of the columns."""
-        return penalty.weights(1.0 / self.scaling.scale, False, 1)
+    def penalize(self, alpha):
+        """Set the penalty, and return the L1 weights of all columns."""
+        weights = replace(self.objective.penalty, alpha=alpha).weights(1.0 / self.scale, False, 1)
+        self.l1, self.l2 = (np.zeros(len(self.kept)) if w is None else w for w in weights)
+        return self.l1
 
-    def take_in(self, index):
+    def take_in(self, columns) -> None:
         """Keep more columns: standardized, centred, times the root of the weight, and their products."""
-        if not len(index):
+        if not len(columns):
             return
-        new = (self.X[:, index] - self.mean[index]) / self.scaling.scale[index]
+        new = (self.X[:, columns] - self.mean[columns]) / self.scale[columns]
         new *= np.sqrt(self.curvature * self.share)[:, None]
         cross = self.columns.T @ new
         self.gram = np.block([[self.gram, cross], [cross.T, new.T @ new]])
-        self.columns, self.kept = np.hstack([self.columns, new]), np.append(self.kept, index)
+        self.columns, self.order = np.hstack([self.columns, new]), np.append(self.order, columns)
+        self.kept[columns], self.coef = True, np.pad(self.coef, (0, len(columns)))
 
-    def slope(self, coef):
-        """Return the slope of the loss along all columns, (p,)."""
-        root = np.sqrt(self.share)
-        residual = root * self.y
-        if len(coef):
-            residual = residual - self.columns @ coef / np.sqrt(self.curvature)
-        residual = self.curvature * root * residual
-        return -(residual @ self.X - residual.sum() * self.mean) / self.scaling.scale
-
-    def minimized(self, coef, slope, l1, l2):
-        """Return the minimizer over the columns kept, and whether it is one, from `coef` where the slope is known."""
-        if not len(self.kept):
-            return coef, True
-        l1, l2, slope = l1[self.kept], l2[self.kept], slope[self.kept] + l2[self.kept] * coef
+    def minimize(self) -> bool:
+        """Minimize over the columns kept, from where that last ended."""
+        if not len(self.order):
+            return True
+        l1, l2 = self.l1[self.order], self.l2[self.order]
         unit = np.sqrt(np.maximum(np.diagonal(self.gram) + l2, np.finfo(float).tiny))
         matrix = self.gram / unit[:, None] / unit
         matrix.flat[:: len(unit) + 1] = 1.0
-        v, done = minimize_model(Model(matrix, slope / unit, coef * unit, l1 / unit))
-        return v / unit, done
+        slopes = self.slopes[self.order] + l2 * self.coef
+        with on_one_thread():
+            v, done = minimize_model(Model(matrix, slopes / unit, self.coef * unit, l1 / unit))
+        self.coef = v / unit
+        self.slopes = self._slopes()
+        return done
 
-    def to_user(self, coef):
+    def slope(self):
+        """Return the sizes of the slopes of the loss along all columns."""
+        return np.abs(self.slopes)
+
+    def _slopes(self):
+        root = np.sqrt(self.share)
+        residual = root * self.y
+        if len(self.coef):
+            residual = residual - self.columns @ self.coef / np.sqrt(self.curvature)
+        residual = self.curvature * root * residual
+        return -(residual @ self.X - residual.sum() * self.mean) / self.scale
+
+    def to_user(self):
         """Return coefficients (1, p) and intercepts (1,) in the user's units."""
-        out = np.zeros((1, self.size))
-        out[0, self.kept] = coef / self.scaling.scale[self.kept]
+        out = np.zeros((1, len(self.kept)))
+        out[0, self.order] = self.coef / self.scale[self.order]
         return out, self.level - out @ self.mean

@@ -111,26 +111,3 @@ class Solver(BaseEstimator, ABC):
         state = self.step(objective, state)
         error = objective.stationarity(state.theta, state.gradient) / scale
         return state, History([state.value], [error], [state.theta])
-
-
-def to_arrays(state) -> dict[str, np.ndarray]:
-    """Return a state as named arrays, as one `.npz` file holds them; what is absent is left out."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, part in state._asdict().items():
-        if isinstance(part, list):
-            arrays |= {f"{name}.{i}": np.asarray(item) for i, item in enumerate(part)}
-        elif part is not None:
-            arrays[name] = np.asarray(part)
-    return arrays
-
-
-def from_arrays(kind, arrays):
-    """Return the state, a NamedTuple of the given type, that `to_arrays` took apart."""
-    parts: dict[str, Any] = dict.fromkeys(kind._fields)
-    for name, array in arrays.items():
-        field, _, index = name.partition(".")
-        if index:
-            parts[field] = [*(parts[field] or []), array]
-        else:
-            parts[field] = array if array.ndim else array.item()
-    return kind(**parts)

@@ -9,7 +9,7 @@ from gradfit.losses import AbsoluteError, BinaryLogLoss
 from gradfit.objectives._linear import LinearObjective
 from gradfit.objectives._penalty import ElasticNet
 from gradfit.solvers import LBFGS, GradientDescent, Newton, ProximalGradient, ProximalNewton
-from gradfit.solvers._solver import Start, from_arrays, to_arrays
+from gradfit.solvers._solver import Start
 
 X, LABELS = load_breast_cancer(return_X_y=True)
 SOLVERS = {
@@ -21,6 +21,29 @@ SOLVERS = {
     "adam": (GradientDescent("adam", learning_rate=0.1), BinaryLogLoss(), 0.0),
     "nadam, mini-batches": (GradientDescent("nadam", batch_size=100), BinaryLogLoss(), 0.0),
 }
+
+
+def to_arrays(state):
+    """Return a state as named arrays, as one `.npz` file holds them; what is absent is left out."""
+    arrays = {}
+    for name, part in state._asdict().items():
+        if isinstance(part, list):
+            arrays |= {f"{name}.{i}": np.asarray(item) for i, item in enumerate(part)}
+        elif part is not None:
+            arrays[name] = np.asarray(part)
+    return arrays
+
+
+def from_arrays(kind, arrays):
+    """Return the state, a NamedTuple of the given type, that `to_arrays` took apart."""
+    parts = dict.fromkeys(kind._fields)
+    for name, array in arrays.items():
+        field, _, index = name.partition(".")
+        if index:
+            parts[field] = [*(parts[field] or []), array]
+        else:
+            parts[field] = array if array.ndim else array.item()
+    return kind(**parts)
 
 
 def run(solver, objective, state, steps, n_steps):
