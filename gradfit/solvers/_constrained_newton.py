@@ -14,12 +14,13 @@ class ConstrainedNewton(ProximalNewton):
     """Newton's method for a smooth loss within linear constraints and bounds, one pass over the rows an iteration.
 
     Each model ``g'd + d' H d / 2`` is minimized exactly subject to ``low <= A (theta + d) <= high``: with the Cholesky
-    factor ``H = L L'`` that is the move ``L'd`` nearest to ``-L^-1 g``, found by a dual active-set method. As the
+    factor ``H = L L'`` that is the move ``L'd`` nearest to ``-L^-1 g``, found by non-negative least squares. As the
     constraints are convex, a shorter step keeps them too. Without constraints it is `ProximalNewton`.
 
     References
     ----------
-    Goldfarb, Idnani: Mathematical Programming 27 (1983); Nocedal, Wright: Numerical Optimization (2006), chapter 18.
+    Lawson, Hanson: Solving Least Squares Problems (1974), chapter 23; Nocedal, Wright: Numerical Optimization (2006),
+    chapter 18.
 
     Examples
     --------
