@@ -139,8 +139,9 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("solver", ["auto", "lbfgs", "sgd"])
-@pytest.mark.parametrize("known", [False, True], ids=["unknown", "classes given"])
+@pytest.mark.parametrize(
+    ("solver", "known"), [("auto", False), ("auto", True), ("lbfgs", False), ("sgd", True)], ids=str
+)
 @pytest.mark.parametrize("names", NAMES)
 def test_labels_that_are_strings(names, known, solver):
     names, index = NAMES[names]
@@ -171,7 +172,7 @@ def test_a_string_that_is_no_label():
     [((49,), [0]), ((51,), [3]), ((49,), [3]), ((BATCH, 2), range(4)), ((BATCH, 1), range(4)), ((), range(4))],
     ids=str,
 )
-@each
+@pytest.mark.parametrize("model", [MODELS[0], MODELS[7], MODELS[9]], ids=repr)  # rows are looked at before any solver
 def test_weights_of_a_wrong_length(model, which, shape):
     def batches():
         for i, (x, y) in enumerate(in_batches(X, target(model))):

@@ -31,8 +31,11 @@ SOLVERS = ["auto", "newton", "lbfgs", "proximal_newton"]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("absent", [0, 1, 2])
-@pytest.mark.parametrize("names", [np.arange(3), np.array(["a", "b", "c"])], ids=["numbers", "strings"])
+@pytest.mark.parametrize(
+    ("absent", "names"),
+    [(0, np.arange(3)), (1, np.array(["a", "b", "c"])), (2, np.arange(3))],
+    ids=["first of numbers", "second of strings", "third of numbers"],
+)
 def test_one_class_of_three_weighs_nothing(names, absent, solver):
     features, index = IRIS
     here = index != absent
@@ -94,8 +97,7 @@ def assert_scalar(value, dtype):
     assert value.shape == ()
 
 
-@pytest.mark.parametrize("fit_intercept", [True, False])
-@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize(("fit_intercept", "standardize"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize(("given", "kept"), [(np.float32, np.float32), (np.float64, np.float64), (int, np.float64)])
 @pytest.mark.parametrize(
     "model",
@@ -110,7 +112,7 @@ def assert_scalar(value, dtype):
     ],
     ids=repr,
 )
-def test_the_intercept_of_one_target_is_a_scalar_of_the_datas_type(model, given, kept, standardize, fit_intercept):
+def test_the_intercept_of_one_target_is_a_scalar_of_the_datas_type(model, given, kept, fit_intercept, standardize):
     model = clone(model).set_params(fit_intercept=fit_intercept, standardize=standardize)
     features, y = (10 * X).astype(given), (10 * z).astype(given)
     model, _ = fit_and_listen(model, features, y)

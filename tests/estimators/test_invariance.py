@@ -223,8 +223,7 @@ def test_float32_stays_float32(model):
         assert clone(model).set_params(max_iter=1, tol=0).fit(other, y).coef_.dtype == np.float64
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("classes", "dtype"), [(2, np.float32), (3, np.float64)])
 @pytest.mark.parametrize("solver", ["auto", *SMOOTH, "adam"])
 def test_huge_logits(solver, dtype, classes):
     model = LogisticRegression(solver=solver)
