@@ -78,7 +78,7 @@ def nearest(point, normals, low, high, noise) -> Nearest:
     inward = normals[rows] * (sides / length[rows])[:, None]
     goal = np.where(sides > 0, low[rows], high[rows]) * sides / length[rows] - inward @ point
     slack = np.broadcast_to(noise, length.shape)[rows] / length[rows] + _NOISE_ULPS * _EPS * np.linalg.norm(point)
-    if not (goal > slack).any():
+    if not ((goal > slack).any() and np.isfinite(goal).all()):  # there already, or beyond the floats
         return Nearest(point, rows[:0], sides[:0], None)
     unit = float((goal - slack).max())
     for relief in (0.0, _PARALLEL * unit):  # rounding of rows that depend on each other is no contradiction

@@ -75,6 +75,22 @@ def test_rows_that_contradict_are_told():
     assert sorted(found.conflict) == [0, 1, 2]
 
 
+def test_a_row_beyond_the_reach_of_others_contradicts_them():
+    told = 0
+    for seed in range(200):
+        _, rows, low, high = some_rows(seed)
+        both = np.isfinite(low) & np.isfinite(high)
+        weight, some = np.random.default_rng(seed).normal(size=both.sum()), rows[both]
+        most, size = np.maximum(weight * low[both], weight * high[both]).sum(), (np.abs(weight) @ np.abs(some)).sum()
+        if np.linalg.norm(weight @ some) > 1e-6 * size:
+            rows, high = np.vstack([rows, weight @ some]), np.append(high, np.inf)
+            low = np.append(low, most + 1e-4 * size)
+            found = nearest(np.zeros(rows.shape[1]), rows, low, high, np.full(len(rows), 1e-14))
+            assert len(rows) - 1 in found.conflict, seed
+            told += 1
+    assert told > 100
+
+
 def test_bounds_are_met_exactly_and_nothing_moves_what_is_not_finite():
     normals = np.vstack([np.ones((1, 3)) / np.sqrt(3), np.eye(3)])
     sides = np.append(1 / np.sqrt(3), np.full(3, 0.1)), np.append(1 / np.sqrt(3), np.full(3, 0.7))
@@ -84,4 +100,6 @@ def test_bounds_are_met_exactly_and_nothing_moves_what_is_not_finite():
     assert there[1] == 0.1
     assert np.isclose(there.sum(), 1, rtol=1e-15)
     assert np.isnan(inside.projected(there, np.full(3, np.nan))).all()
+    with np.errstate(invalid="ignore"):
+        assert np.isinf(inside.move(there, np.array([np.inf, 0.0, 0.0])).point[0])
     assert ConstrainedNewton().for_functions() is None
