@@ -18,13 +18,14 @@ def report(fit, curve: int, names, message, has_spread: bool) -> str:
     """
     theta, covariance = fit.theta[curve], fit.uncertainty.covariance[curve]
     errors = np.sqrt(np.diag(covariance))
-    freedom = fit.n_rows - len(names) + int(fit.at_bound[curve].sum())
+    n_rows = fit.n_rows[curve]
+    freedom = n_rows - len(names) + int(fit.at_bound[curve].sum())
     half = student.ppf(0.975, freedom) * errors if freedom > 0 else np.full(len(names), np.nan)
     width = max(len("parameter"), *(len(name) for name in names))
     deviation = f"residual standard deviation {np.sqrt(fit.uncertainty.residual_variance[curve]):.6g}"
     lines = [
         message if isinstance(message, str) else message[curve],
-        f"{fit.n_rows} points, {len(names)} parameters, {deviation if has_spread else f'loss {fit.value[curve]:.6g}'}",
+        f"{n_rows} points, {len(names)} parameters, {deviation if has_spread else f'loss {fit.value[curve]:.6g}'}",
         "",
         f"{'parameter':<{width}}  {'estimate':>13}  {'std. error':>12}  {'95 % interval':>29}",
     ]
@@ -49,7 +50,9 @@ def _doubts(fit, curve, names, covariance, freedom):
     if np.isnan(np.diag(covariance)).any() and not fit.at_bound[curve].any():
         doubts.append("No errors can be given: this loss has no curvature. Resample the rows (bootstrap) for them.")
     if freedom <= 0:
-        doubts.append(f"No errors can be given: {fit.n_rows} points for {len(names)} parameters leave nothing over.")
+        doubts.append(
+            f"No errors can be given: {fit.n_rows[curve]} points for {len(names)} parameters leave nothing over."
+        )
     correlation = correlations(covariance)
     for i, j in zip(*np.triu_indices(len(names), 1), strict=True):
         if abs(correlation[i, j]) > _HIGH_CORRELATION:

@@ -36,7 +36,7 @@ def uncertainty_of(curves, fit) -> Uncertainty:
         z, jacobian, slope, curvature = curves.linearize(fit.theta)
         root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
         gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
-        squares = (curves.data.weight * (z - curves.y) ** 2).sum(1)
+        squares = (curves.data.weight * (z - curves.data.y) ** 2).sum(1)
 
     def roots(index):  # whose Gram matrices are `gram`
         if not loss.quadratic:
