@@ -84,6 +84,7 @@ class Fit:
     tol: float
     max_iter: int
     uncertainty: Any = None
+    goodness: Any = None
 
 
 def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, report=None) -> Fit:
