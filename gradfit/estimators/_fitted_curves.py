@@ -174,10 +174,15 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
             return values.ravel()[place]
         return values[0] if self.coef_.ndim == 1 else values.T
 
-    def _band(self, X, level, kind, groups) -> Prediction:
+    def _band(self, X, level, kind, groups=None) -> Prediction:
         """Return predictions and the limits of their "confidence" or "prediction" intervals, as `predict` returns."""
         z, error = self.predict(X, return_std=True, groups=groups)
-        found, loss = self._fit.uncertainty, self._get_loss()
+        found, loss = self._fit.uncertainty, SquaredError()
+        if kind == "prediction" and not self._get_loss().quadratic:
+            raise ValueError(
+                f"kind='prediction' is for squared loss: loss={self.loss!r} does not say how y varies about the curve. "
+                "Use kind='confidence'."
+            )
         curve = None if groups is None else Groups.among(self.groups_, groups, len(z)).codes
         quantile, noise = (
             part[curve] if curve is not None else part[0] if self.coef_.ndim == 1 else part

@@ -40,11 +40,12 @@ class Curves(Batch):
         self.n_rows = np.broadcast_to(np.count_nonzero(weight, axis=1), len(y))
 
     def predict(self, theta, owner=None, rows=slice(None)):
-        """Return predictions for some rows, (B, m), not whitened; `owner` says of which curves, if rows are own."""
+        """Return predictions, (B, m), not whitened, for rows (r,), or rows (B, r) of each owner where rows are own."""
         if self.X.ndim == 2:
             data = self.data._replace(shared=(self.X[rows],))
         else:
-            data = self.data._replace(own=(self.X[slice(None) if owner is None else owner][:, rows],))
+            own = self.X if owner is None else self.X[owner[:, None], rows]
+            data = self.data._replace(own=(own,))
         data = data._replace(y=np.zeros((1, 1)), whitening=())
         return self._evaluate("predict", data, theta, serial=False)  # of many candidates, as a rule
 

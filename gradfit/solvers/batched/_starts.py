@@ -7,9 +7,10 @@ from scipy.stats import qmc
 
 _CANDIDATES = 512
 _SCREENED_ROWS = 200
-_SCREENED_STARTS = 4096  # over all curves
+_SCREENED_OWN_ROWS = 24  # each curve is evaluated at its own, for every candidate
+_SCREENED_STARTS = 1024  # over all curves
 _SCREENED_VALUES = 2_000_000  # at a time, which are 16 MB
-_SAMPLED_CURVES = 64
+_SAMPLED_CURVES = 32
 
 
 def draw_starts(x0, lower, upper, n_starts, random_state):
@@ -73,21 +74,24 @@ def _screen(curves, owner, candidates, wanted):
     One is the sum of squares; the other the same after the best factor and offset, which are what
     Levenberg-Marquardt finds at once in the many models that have them.
     """
-    rows = np.linspace(0, curves.y.shape[1] - 1, min(_SCREENED_ROWS, curves.y.shape[1])).astype(int)
-    if curves.X.ndim == 2 and len(curves.data.lower) == 1:  # what they predict is the same for every curve
-        return _best(curves, owner, rows, curves.predict(candidates, rows=rows)[None], wanted)
-    best, step = [], max(1, _SCREENED_VALUES // (len(candidates) * len(rows)))
+    own, n_rows = curves.X.ndim == 3, curves.y.shape[1]
+    size = min(n_rows, _SCREENED_OWN_ROWS if own else _SCREENED_ROWS)
+    filled = np.where(own, np.maximum(curves.n_rows, 1), n_rows)  # own rows that count come first
+    rows = (np.linspace(0.0, 1.0, size) * (filled[:, None] - 1)).astype(int)
+    if not own and len(curves.data.lower) == 1:  # what they predict is the same for every curve
+        return _best(curves, owner, rows, curves.predict(candidates, rows=rows[0])[None], wanted)
+    best, step = [], max(1, _SCREENED_VALUES // (len(candidates) * size))
     for some in (owner[k : k + step] for k in range(0, len(owner), step)):
-        theta = _inside(curves, some, candidates)
-        z = curves.predict(theta.reshape(-1, theta.shape[2]), np.repeat(some, len(candidates)), rows)
+        theta, repeated = _inside(curves, some, candidates), np.repeat(some, len(candidates))
+        z = curves.predict(theta.reshape(-1, theta.shape[2]), repeated, rows[repeated] if own else rows[0])
         best.append(_best(curves, some, rows, z.reshape(len(some), len(candidates), -1), wanted))
     return np.concatenate(best)
 
 
 def _best(curves, owner, rows, z, wanted):
     """Return the indices of the best predictions, (1, S, m) for all or (B, S, m) for each of some curves."""
-    data, y = curves.data.take(owner), curves.y[owner][:, rows]
-    weight = np.broadcast_to(data.weight[:, rows], y.shape)
+    y = curves.y[owner[:, None], rows[owner]]
+    weight = np.broadcast_to(curves.data.weight, curves.y.shape)[owner[:, None], rows[owner]]
     weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
     usable = np.isfinite(z).all(2) & (np.abs(z).max(2, initial=0.0) < 1e100)
     z = np.where(usable[:, :, None], z, 0.0)
