@@ -182,6 +182,7 @@ class NonlinearRegression(FittedCurves):
         found.status[lost] = "unidentified"
         found.theta[found.n_rows == 0] = np.nan
         self.parameter_names_, self._kept = names, (curves, X, y, groups)
+        self._has_errors = sigma is not None or absolute_sigma
         self.groups_ = None if labelled is None else labelled.labels
         self._publish(found, labelled is None and y.ndim == 1)
         return self

@@ -23,6 +23,11 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, fe
         )
     if model.coef_.ndim > 1:
         raise ValueError(f"y: inference takes one curve, got a fit of {len(model.coef_)}; fit a model for each.")
+    if model._has_errors:
+        raise ValueError(
+            "inference: this model was fitted with sigma or absolute_sigma, which inference does not take; see "
+            "report(), or fit with sample_weight=1/sigma**2 and give that here too."
+        )
     mean = model.predict(X)
     X, y = validate_data(model, X, y, reset=False, dtype=np.float64, y_numeric=True)
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
@@ -32,7 +37,8 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, fe
         dict.fromkeys(range(len(held)), "no curvature: the loss says nothing here") if loss.piecewise_linear else {}
     )
     reasons |= dict.fromkeys(np.flatnonzero(~identified).tolist(), "not identified: other values fit too")
-    reasons |= dict.fromkeys(np.flatnonzero(held).tolist(), "held, or at a bound: taken as fixed")
+    reasons |= dict.fromkeys(np.flatnonzero(held).tolist(), "at a bound: taken as fixed")
+    reasons |= dict.fromkeys(np.flatnonzero(model._fit.uncertainty.held[0]).tolist(), "held: taken as fixed")
     about = About(
         f"NonlinearRegression, {type(loss).__name__}", loss, model.message_, bool(model.converged_),
         sample_weight is not None,
