@@ -13,7 +13,8 @@ from gradfit.estimators import (
 )
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize, solve_system
 from gradfit.inspection._diagnostic_display import CoefficientDisplay, ResidualsDisplay
-from gradfit.inspection._display import CoefficientPathDisplay, FitDisplay, LossCurveDisplay
+from gradfit.inspection._display import CoefficientPathDisplay, LossCurveDisplay
+from gradfit.inspection._fit_display import FitDisplay
 from gradfit.inspection._inference import inference
 from gradfit.inspection._path_display import RegularizationPathDisplay
 

@@ -309,6 +309,14 @@ def test_per_group(run):
         assert found == pytest.approx(tables[name].coef[0], abs=1e-3)
 
 
+def test_enzyme(run):
+    model, output = run("enzyme")
+    for name, true in load("enzyme").BATCHES.items():
+        k = model.groups_.tolist().index(name)
+        assert (np.abs(model.coef_[k] - true) < 3 * model.std_errors_[k]).all()
+        assert numbers(output, name)[1] == pytest.approx(model.coef_[k, 0], abs=0.01)
+
+
 def test_seasonal(run):
     (table, forecast), output = run("seasonal")
     module = load("seasonal")

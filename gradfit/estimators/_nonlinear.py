@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from gradfit.backend._devices import on_device
-from gradfit.estimators._export import curves
-from gradfit.inspection._infer_nonlinear import infer
-from gradfit.inspection._summary import report
-from gradfit.inspection._uncertainty import correlations, uncertainty_of
-from gradfit.losses import SquaredError
+from gradfit.estimators._fitted_curves import FittedCurves, places
+from gradfit.estimators._measurements import checked, measurements
+from gradfit.inspection._goodness import goodness_of
+from gradfit.inspection._uncertainty import uncertainty_of
 from gradfit.losses._kind import LossKind
 from gradfit.losses._named import get_loss
 from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import Written, called_model
-from gradfit.objectives._bounds import bounds_of, check_inside, start_of
+from gradfit.objectives._bounds import bounds_of, check_inside, hold, start_of
 from gradfit.solvers._progress import batch_printer
-from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
+from gradfit.solvers._result import CONVERGED_STATUSES
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
-from gradfit.solvers.batched._curves import Curves, Fit, fit_curves
+from gradfit.solvers.batched._curves import Curves, fit_curves
 
 
-class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class NonlinearRegression(FittedCurves):
     """Fit ``y = f(x; theta)`` by minimizing ``sum_i w_i l(y_i, f(x_i; theta))`` over the parameters theta.
 
     Levenberg-Marquardt with the tape's Jacobian; squared loss unless another is given. Several columns of y are
-    as many independent curves over the same x, fitted as one batch.
+    as many independent curves over the same x, and ``fit(X, y, groups=labels)`` takes curves over their own x from
+    tables of rows; either are fitted as one batch.
 
     Parameters
     ----------
@@ -43,6 +42,8 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ``model(x, *params)`` needs it as an array, to know how many parameters there are.
     bounds : dict, sequence of pairs or scipy.optimize.Bounds, optional
         ``{"tau": (0, None)}`` or one pair per parameter. No iterate leaves them.
+    fixed : dict, optional
+        Parameters that are held at a value, ``{"c": 0.3}``, or at one for each curve, in their order.
     loss : str, Loss or callable, default="squared_error"
         ``"squared_error"``, ``"absolute_error"``, a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``, or a
         function ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
@@ -60,14 +61,20 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Attributes
     ----------
     params_ : dict
-        Parameters by name: floats, or arrays of shape (n_curves,).
+        Parameters by name: floats, or arrays of shape (n_curves,), in the order of `groups_` where there are groups.
     coef_ : ndarray of shape (n_parameters,) or (n_curves, n_parameters)
+    groups_ : ndarray of shape (n_curves,) or None
+        The labels of the groups, sorted.
     covariance_, correlation_ : ndarray of shape (..., n_parameters, n_parameters)
-        ``s^2 (J'WJ)^-1`` for squared loss (weights are relative), the sandwich estimate for other losses. A
-        parameter that the data do not identify has infinite variance, one at a bound NaN; `report` says why.
+        ``s^2 (J'WJ)^-1`` for squared loss (weights and sigma are relative, unless `absolute_sigma`: then s is 1), the
+        sandwich estimate for other losses. Rows and columns are in the order of `parameter_names_`; those of a
+        parameter that is held, or at a bound, are NaN, and it counts among neither parameters nor degrees of freedom.
+        One that the data do not identify has infinite variance; `report` says why.
     std_errors_ : ndarray of shape (..., n_parameters)
     residual_variance_ : float or ndarray of shape (n_curves,)
-        ``s^2 = sum w r^2 / (n - p)``.
+        ``s^2 = sum w (r / sigma)^2 / (n - p)``, the reduced chi-square.
+    residuals_ : ndarray of the shape of y
+        ``y - f(x)``, NaN where y is. Pickles hold no data, so that a model that was unpickled has none.
     converged_ : bool or ndarray
     status_, message_ : str or ndarray of str
     n_iter_ : int or ndarray
@@ -90,6 +97,10 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     >>> decay = NonlinearRegression("a * exp(-x / tau) + c").fit(x[:, None], y)
     >>> {name: round(value, 6) for name, value in decay.params_.items()}
     {'a': 3.0, 'tau': 200.0, 'c': 0.1}
+    >>> label = np.where(np.arange(50) % 3, "wild", "mutant")
+    >>> grouped = NonlinearRegression("a * exp(-x / tau) + c", fixed={"c": 0.1}).fit(x[:, None], y, groups=label)
+    >>> grouped.groups_.tolist(), grouped.params_["tau"].round(6).tolist()
+    (['mutant', 'wild'], [200.0, 200.0])
     """
 
     def __init__(
@@ -98,6 +109,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         *,
         p0=None,
         bounds=None,
+        fixed=None,
         loss="squared_error",
         n_starts=1,
         max_iter=1000,
@@ -109,6 +121,7 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.model = model
         self.p0 = p0
         self.bounds = bounds
+        self.fixed = fixed
         self.loss = loss
         self.n_starts = n_starts
         self.max_iter = max_iter
@@ -117,14 +130,26 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.device = device
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, sigma=None, absolute_sigma=False, groups=None):
         """Fit the parameters.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_curves)
+            NaN where nothing was measured: such rows do not count, of that curve.
         sample_weight : array-like of shape (n_samples,), optional
+            Multiplies the loss of the rows.
+        sigma : array-like, optional
+            Standard errors of y: one for all, one a row, (n_samples,), or one for every value, (n_samples, n_curves);
+            or covariance matrices of y, (n_samples, n_samples) or (n_curves, n_samples, n_samples), for squared loss
+            and without weights. Residuals are divided by them before the loss sees them, so that ``Huber(epsilon)``
+            has epsilon in standard errors; weights multiply the loss as ever.
+        absolute_sigma : bool, default=False
+            Whether sigma (1 if not given) is known. Or else only its ratios count, and the residuals say how large
+            errors are: then the covariance is multiplied by ``s^2``. As in `scipy.optimize.curve_fit`.
+        groups : array-like of shape (n_samples,), optional
+            Labels: the rows of each are a curve of its own, with its own x and any number of points. y is then 1-D.
 
         Returns
         -------
@@ -132,92 +157,54 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         self._check_settings()
         loss = self._get_loss()
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-        y = np.asarray(y, np.float64)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not weight.any():
-            raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
-        loss.check_target(y)
-        if callable(self.model):
-            names = names_in_signature(self.model, self.p0)
-        else:
-            names = names_in_formula(self.model, self._column_names(X), hasattr(self, "feature_names_in_"))
-        start = None if self.p0 is None else start_of(self.p0, names, "p0")
-        lower, upper = bounds_of(self.bounds, names)
-        if start is not None:
-            check_inside(start, lower, upper, names, "p0")
-        targets = y[None] if y.ndim == 1 else np.ascontiguousarray(y.T)
-        if start is not None and start.ndim == 2 and len(start) != len(targets):
-            raise ValueError(f"p0 has {len(start)} rows, but there are {len(targets)} curves.")
+        self._check_errors(loss, sigma, absolute_sigma)
+        numbers = {"ensure_2d": False, "dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, numbers))
+        y, weight, labelled = checked(X, y, sample_weight, groups)
+        loss.check_target(y[~np.isnan(y)])
+        data = measurements(X, y, weight, sigma, labelled)
+        if data.whitening is not None and data.whitening.ndim > 2 and not loss.quadratic:
+            raise ValueError(f"sigma: covariance matrices are for squared loss, but loss={self.loss!r}.")
+        names, start, lower, upper = self._parameters(X, len(data.y))
         with on_device(self.device) as self.device_:
-            function = self._function(X, names, start)
-            curves = Curves(function, *LossKind.of(loss), X, targets, weight, lower, upper)
+            trial = np.clip(np.ones(len(names)), lower, upper) if start is None else start
+            function = self._function(data.X if data.X.ndim == 2 else data.X[0], names, trial)
+            curves = Curves(function, *LossKind.of(loss), data.X, data.y, data.weight, lower, upper, data.whitening)
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),
                 report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None,
             )  # fmt: skip
-            found.uncertainty = uncertainty_of(curves, found)
+            found.uncertainty = uncertainty_of(curves, found, data.noise, absolute_sigma)
+            found.goodness = goodness_of(curves, found, loss, absolute_sigma)
+            self._places = places(curves, found, data.rows)
         lost = ~found.uncertainty.identified.all(1) & np.isin(found.status, list(CONVERGED_STATUSES))
         found.status[lost] = "unidentified"
-        self.parameter_names_ = names
-        self._publish(found, y.ndim == 1)
+        found.theta[found.n_rows == 0] = np.nan
+        self.parameter_names_, self._kept = names, (curves, X, y, groups)
+        self._has_errors = sigma is not None or absolute_sigma
+        self.groups_ = None if labelled is None else labelled.labels
+        self._publish(found, labelled is None and y.ndim == 1)
         return self
-
-    def predict(self, X, return_std=False):
-        """Return f(x) at the fitted parameters, (n,) or (n, n_curves).
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        return_std : bool, default=False
-            Whether to return too the standard error of f(x), by the delta method.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        theta = np.atleast_2d(self.coef_)
-        with on_device(self.device):
-            function = self._function(X, self.parameter_names_, theta)
-            unbounded = bounds_of(None, self.parameter_names_)
-            loss = LossKind.of(SquaredError())
-            curves = Curves(function, *loss, X, np.zeros((1, 1)), np.ones(1), *unbounded)
-            if not return_std:
-                return self._by_curve(curves.predict(theta))
-            z, jacobian, *_ = curves.linearize(theta)
-        covariance = self.covariance_.reshape(len(theta), *self.covariance_.shape[-2:])
-        fixed = np.isnan(np.einsum("bpp->bp", covariance))
-        covariance = np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, covariance)
-        variance = np.einsum("bmp,bpq,bmq->bm", jacobian, covariance, jacobian)
-        return self._by_curve(z), self._by_curve(np.sqrt(np.maximum(variance, 0.0)))
-
-    @property
-    def correlation_(self):
-        """Correlations of the estimates."""
-        check_is_fitted(self)
-        return correlations(self.covariance_)
-
-    def report(self, curve=0) -> str:
-        """Return a table of estimates, standard errors and 95 % intervals, and what is doubtful about them.
-
-        Parameters
-        ----------
-        curve : int, default=0
-            Which curve, where several were fitted.
-        """
-        check_is_fitted(self)
-        has_spread = self._get_loss().homogeneity is not None
-        return report(self._fit, curve, self.parameter_names_, self.message_, has_spread)
-
-    def _infer(self, *rows, **how):
-        return infer(self, *rows, **how)
-
-    def _by_curve(self, values):
-        return values[0] if self.coef_.ndim == 1 else values.T
 
     def _check_settings(self):
         check_settings("NonlinearRegression", self.get_params(deep=False), max_iter=COUNT, tol=FRACTION)
         if not (isinstance(self.model, str) or callable(self.model)):
             raise ValueError(f"NonlinearRegression: model={self.model!r} is neither a formula nor a function.")
+
+    def _check_errors(self, loss, sigma, absolute_sigma):
+        if not isinstance(absolute_sigma, (bool, np.bool_)):
+            raise ValueError(f"absolute_sigma={absolute_sigma!r} is not allowed; it must be a bool.")
+        if absolute_sigma and not loss.quadratic:
+            raise ValueError(
+                f"absolute_sigma=True is for squared loss: errors of loss={self.loss!r} come from the scatter of the "
+                "residuals whatever sigma is. Leave it False."
+            )
+        if sigma is not None and not loss.of_residual:
+            raise ValueError(
+                f"sigma: residuals cannot be divided by it, as loss={self.loss!r} is not known to depend on y - f(x) "
+                "only. Give sample_weight instead."
+            )
 
     def _get_loss(self):
         known = self.loss in ("squared_error", "absolute_error") if isinstance(self.loss, str) else callable(self.loss)
@@ -228,47 +215,28 @@ class NonlinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             )
         return get_loss(self.loss)
 
-    def _column_names(self, X):
-        return column_names(X.shape[1], getattr(self, "feature_names_in_", None), self.model)
+    def _parameters(self, X, n_curves):
+        """Return names, starts, (p,), (B, p) or None, and bounds, (p,) or (B, p), of the parameters."""
+        if callable(self.model):
+            names = names_in_signature(self.model, self.p0)
+        else:
+            names = names_in_formula(self.model, self._column_names(X), hasattr(self, "feature_names_in_"))
+        start = None if self.p0 is None else start_of(self.p0, names, "p0")
+        if start is not None and start.ndim == 2 and len(start) != n_curves:
+            raise ValueError(f"p0 has {len(start)} rows, but there are {n_curves} curves.")
+        low, high = bounds_of(self.bounds, names)
+        start, lower, upper = hold(self.fixed, names, start, low, high, n_curves)
+        if start is not None:
+            check_inside(start, low, high, names, "p0")
+        return names, start, lower, upper
 
     def _function(self, X, names, start):
         if not callable(self.model):
             return Written((parse(self.model),), names + self._column_names(X))
-        first = np.ones(len(names)) if start is None else np.atleast_2d(start)[0]
-        return called_model(self.model, X, names, first)
+        return called_model(self.model, X, names, np.atleast_2d(start)[0])
 
-    def _to_keras(self, x):
-        """Return the predictions, (n, n_curves), of a Keras tensor."""
-        theta = np.atleast_2d(self.coef_)
-        function = self._function(np.ones((2, x.shape[1])), self.parameter_names_, theta)
-        return curves(x, function, theta, self.parameter_names_)
-
-    def _publish(self, found: Fit, single: bool):
-        def one(values):
-            if not single:
-                return values
-            return values[0] if np.ndim(values[0]) else values[0].item()
-
-        self._fit = found
-        self.coef_, self.covariance_ = one(found.theta), one(found.uncertainty.covariance)
-        self.params_ = {name: one(values) for name, values in zip(self.parameter_names_, found.theta.T, strict=True)}
-        self.std_errors_ = np.sqrt(np.einsum("...pp->...p", self.covariance_))
-        self.residual_variance_ = one(found.uncertainty.residual_variance)
-        converged = np.isin(found.status, list(CONVERGED_STATUSES))
-        self.converged_, self.status_, self.n_iter_ = map(one, (converged, found.status, found.n_iter))
-        doubtful = np.flatnonzero(found.status == "unidentified" if converged.all() else ~converged)
-        if len(doubtful):
-            shown = ", ".join(map(str, doubtful[:10])) + (", ..." if len(doubtful) > 10 else "")
-            what = "are not identified" if converged.all() else "failed"
-            where = f"{len(doubtful)} of {len(converged)} curves {what}, at columns {shown}. The first: "
-            warn("NonlinearRegression", ("" if single else where) + curve_message(found, doubtful[0]))
-
-    @property
-    def message_(self):
-        """What happened, in a sentence per curve."""
-        check_is_fitted(self)
-        texts = [curve_message(self._fit, i) for i in range(len(self._fit.theta))]
-        return texts[0] if self.coef_.ndim == 1 else np.array(texts)
+    def _column_names(self, X):
+        return column_names(X.shape[1], getattr(self, "feature_names_in_", None), self.model)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from gradfit.inspection._display import _Display
+from gradfit.inspection._display import Display
 from gradfit.inspection._inference import inference
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SMOOTHED = 25  # points of the line through the residuals, each the mean of as 
 
 
 @dataclass(eq=False)
-class ResidualsDisplay(_Display):
+class ResidualsDisplay(Display):
     """Residuals of a regression: against fitted values, against normal quantiles, or their size against fitted values.
 
     Residuals are those of the deviance, ``sign(y - m) sqrt(d(y, m))``, for losses that state one (for squared loss
@@ -119,7 +119,7 @@ class ResidualsDisplay(_Display):
 
 
 @dataclass(eq=False)
-class CoefficientDisplay(_Display):
+class CoefficientDisplay(Display):
     """Coefficients with their confidence intervals, one a line; those without an interval are hollow.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Plots of fitted estimators, in scikit-learn's Display form.
+"""Plots of fitted estimators, in scikit-learn's Display form: loss curve, coefficient path.
 
 A display holds plain numbers: `from_estimator` takes them from a fitted estimator, `plot` draws
 them on the given axes or on new ones. Of a pipeline, the record of the last step is drawn.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from gradfit.inspection._names import feature_names
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
-_MOST_LABELS = 10  # more curves than this are drawn thin and without a legend
+MOST_LABELS = 10  # more curves than this are drawn thin and without a legend
 
 
-class _Display:
+class Display:
     def _start(self, ax: Axes | None, xlabel: str, ylabel: str) -> Axes:
         """Label `ax`, or the axes of a new figure, and publish where the plot is."""
         if ax is None:
@@ -45,7 +45,7 @@ def _last_step(estimator: Any) -> Any:
 
 
 @dataclass(eq=False)
-class LossCurveDisplay(_Display):
+class LossCurveDisplay(Display):
     """Loss against iteration, on a logarithmic axis where it is positive and spans two decades.
 
     Parameters
@@ -90,7 +90,7 @@ class LossCurveDisplay(_Display):
 
 
 @dataclass(eq=False)
-class CoefficientPathDisplay(_Display):
+class CoefficientPathDisplay(Display):
     """Parameters after each iteration, against the true values where these are known.
 
     Parameters
@@ -150,7 +150,7 @@ class CoefficientPathDisplay(_Display):
         """Draw on `ax`, or on a new figure."""
         ax = self._start(ax, "iteration", "value")
         path = np.asarray(self.path, dtype=float)
-        few = path.shape[1] <= _MOST_LABELS
+        few = path.shape[1] <= MOST_LABELS
         self.lines_ = ax.plot(np.arange(1, len(path) + 1), path, linewidth=1.8 if few else 0.7)
         self.true_lines_ = []
         for line, name, truth in zip(self.lines_, self.names, np.ravel(self.true_values), strict=True):
@@ -161,85 +161,4 @@ class CoefficientPathDisplay(_Display):
         if few:  # beside the axes, where a layout engine makes room: the lines may be anywhere
             place: Any = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
             ax.legend(**(place if self.figure_.get_layout_engine() is not None else {}))
-        return self
-
-
-@dataclass(eq=False)
-class FitDisplay(_Display):
-    """Data with one feature, and the fitted line or curve, or several of them.
-
-    Parameters
-    ----------
-    x : array-like of shape (n_samples,)
-    y : array-like of shape (n_samples,) or (n_samples, n_curves)
-        The data.
-    grid : array-like of shape (n_grid,)
-    predicted : array-like of shape (n_grid,) or (n_grid, n_curves)
-        The curves.
-    xlabel : str, default="x"
-        Name of the feature.
-    name : str, default=None
-        Label of the curve in the legend; None: no legend, but the numbers of several curves, up to 10.
-
-    Attributes
-    ----------
-    scatter_, line_, ax_, figure_ : matplotlib PathCollection, Line2D, Axes, Figure
-        The data, the curve, and where they were drawn.
-    scatters_, lines_ : lists of matplotlib PathCollection and Line2D
-        Of every curve; the first are `scatter_` and `line_`.
-
-    Examples
-    --------
-    >>> import matplotlib; matplotlib.use("Agg")
-    >>> from gradfit import FitDisplay, LinearRegression
-    >>> X, y = [[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]
-    >>> display = FitDisplay.from_estimator(LinearRegression().fit(X, y), X, y)
-    >>> display.predicted[[0, -1]].round(6)
-    array([1., 5.])
-    """
-
-    x: ArrayLike
-    y: ArrayLike
-    grid: np.ndarray
-    predicted: np.ndarray
-    xlabel: str = "x"
-    name: str | None = None
-
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, X: Any, y: Any, *, grid_resolution: int = 200, name: Any = None, ax: Any = None
-    ) -> Self:
-        """Draw the data and a fitted regressor's prediction at `grid_resolution` points over their range."""
-        check_is_fitted(estimator)
-        x = check_array(X, dtype=float, input_name="X")
-        if x.shape[1] != 1:
-            raise ValueError(f"FitDisplay draws one feature, but X has {x.shape[1]} features.")
-        y = check_array(y, ensure_2d=False, dtype=float, input_name="y")
-        check_consistent_length(x, y)
-        grid = np.linspace(x.min(), x.max(), grid_resolution)
-        columns = getattr(X, "columns", None)
-        # A frame of the same type keeps the feature's name, which the estimator checks.
-        frame = grid[:, None] if columns is None else type(X)({columns[0]: grid})
-        predicted = np.asarray(estimator.predict(frame))
-        if predicted[:1].size != y[:1].size:
-            raise ValueError(f"FitDisplay: y has {y[:1].size} column(s), but the model predicts {predicted[:1].size}.")
-        xlabel = "x" if columns is None else str(columns[0])
-        return cls(x[:, 0], y, grid, predicted, xlabel, name).plot(ax=ax)
-
-    def plot(self, *, ax: Axes | None = None) -> Self:
-        """Draw on `ax`, or on a new figure."""
-        ax = self._start(ax, self.xlabel, "y")
-        data, curves = (np.reshape(part, (len(part), -1)).T for part in (np.asarray(self.y), self.predicted))
-        alone, few = len(curves) == 1, len(curves) <= _MOST_LABELS
-        prefix = "curve" if self.name is None else self.name
-        labels = [self.name] if alone else [f"{prefix} {k}" if few else None for k in range(len(curves))]
-        self.scatters_, self.lines_ = [], []
-        for y, curve, label in zip(data, curves, labels, strict=True):
-            self.lines_ += ax.plot(self.grid, curve, linewidth=2 if few else 0.7, label=label)
-            color: Any = "0.6" if alone else self.lines_[-1].get_color()
-            alpha = None if alone else 0.5
-            self.scatters_.append(ax.scatter(self.x, y, s=18, color=color, linewidths=0, zorder=1.5, alpha=alpha))
-        self.scatter_, self.line_ = self.scatters_[0], self.lines_[0]
-        if labels[0] is not None:
-            ax.legend(frameon=False)
         return self

@@ -7,6 +7,7 @@ from copy import copy
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from gradfit.inspection._goodness import statistics_of
 from gradfit.inspection._predictor import CurvePredictor, refuse_offset
 from gradfit.inspection._result import About, Inference
 
@@ -22,6 +23,11 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, fe
         )
     if model.coef_.ndim > 1:
         raise ValueError(f"y: inference takes one curve, got a fit of {len(model.coef_)}; fit a model for each.")
+    if model._has_errors:
+        raise ValueError(
+            "inference: this model was fitted with sigma or absolute_sigma, which inference does not take; see "
+            "report(), or fit with sample_weight=1/sigma**2 and give that here too."
+        )
     mean = model.predict(X)
     X, y = validate_data(model, X, y, reset=False, dtype=np.float64, y_numeric=True)
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
@@ -32,31 +38,14 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, fe
     )
     reasons |= dict.fromkeys(np.flatnonzero(~identified).tolist(), "not identified: other values fit too")
     reasons |= dict.fromkeys(np.flatnonzero(held).tolist(), "at a bound: taken as fixed")
+    reasons |= dict.fromkeys(np.flatnonzero(model._fit.uncertainty.held[0]).tolist(), "held: taken as fixed")
     about = About(
         f"NonlinearRegression, {type(loss).__name__}", loss, model.message_, bool(model.converged_),
         sample_weight is not None,
     )  # fmt: skip
     return Inference(
         list(model.parameter_names_), model.coef_.copy(), model.covariance_, reasons,
-        _statistics(loss, y[weight > 0], mean[weight > 0], weight[weight > 0], n, k),
+        statistics_of(loss, y[weight > 0], mean[weight > 0], weight[weight > 0], n, k),
         kind=known, weights=weights, uses_t=loss.quadratic, is_shrunken=False, about=about,
         predictor=CurvePredictor(copy(model)),
     )  # fmt: skip
-
-
-def _statistics(loss, y, raw, weight, n, k):
-    """Return what criteria are made of."""
-    mean, freedom = loss.inverse_link(raw), n - k
-    deviance, variance = loss.deviance(y, mean), loss.variance(mean)
-    left = np.nan if deviance is None else float(weight @ deviance)
-    constant = np.full_like(y, np.average(y, weights=weight))
-    null = np.nan if deviance is None else float(weight @ loss.deviance(y, constant))
-    dispersion, likelihood = 1.0 if loss.known_dispersion else np.nan, np.nan
-    if variance is not None:
-        if not loss.known_dispersion and freedom > 0:
-            dispersion = float(weight @ ((y - mean) ** 2 / variance)) / freedom
-        likelihood = float(np.sum(loss.log_likelihood(y, mean, weight, left / n if loss.quadratic else dispersion)))
-    return {
-        "n": n, "df_resid": freedom, "dispersion": dispersion, "deviance": left, "null_deviance": null,
-        "log_likelihood": likelihood, "r2": 1.0 - left / null if loss.quadratic and null > 0 else np.nan,
-    }  # fmt: skip

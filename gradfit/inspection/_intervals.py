@@ -27,7 +27,7 @@ def of_mean(loss, raw, error, quantile) -> Prediction:
 def of_observation(loss, raw, error, dispersion, quantile, level) -> Prediction:
     """Return the mean with limits between which a new y of weight 1 lies with probability `level`."""
     mean = loss.inverse_link(raw)
-    if loss.quadratic and np.isfinite(dispersion):
+    if loss.quadratic:
         half = quantile * np.sqrt(dispersion + error**2)
         return Prediction(mean, mean - half, mean + half)
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import t as student
 
 from gradfit.solvers.batched._ranks import surely_full_rank
 
@@ -15,28 +16,43 @@ _RANK_DIGITS = 1e3 * _EPS
 class Uncertainty(NamedTuple):
     """Per member of a batch: covariance (B, p, p), residual variance (B,), and which parameters are identified (B, p).
 
-    A parameter that the data do not identify has infinite variance, one at a bound counts as fixed and has NaN.
+    A parameter that the data do not identify has infinite variance, one that is held or at a bound counts as fixed
+    and has NaN. `chi_square` is ``sum w r^2`` with residuals over their errors, `freedom` the number of rows less that
+    of parameters that are not fixed, `student` the same where it is Student's t that errors go by, else infinite, and
+    `noise` the variance of a new observation of weight 1 and, where errors were given, of the median one.
     """
 
     covariance: np.ndarray
     residual_variance: np.ndarray
     identified: np.ndarray
+    held: np.ndarray
+    chi_square: np.ndarray
+    freedom: np.ndarray
+    student: np.ndarray
+    noise: np.ndarray
+
+    def quantiles(self, level):
+        """Return by how many standard errors intervals reach to each side, (B,); NaN where nothing is left over."""
+        if not 0 < level < 1:
+            raise ValueError(f"level={level!r} is not allowed; it is a probability between 0 and 1, such as 0.95.")
+        return student.ppf(0.5 * (1.0 + level), np.where(self.student > 0, self.student, np.nan))
 
 
-def uncertainty_of(curves, fit) -> Uncertainty:
-    """Return the uncertainty of fitted curves.
+def uncertainty_of(curves, fit, noise=1.0, is_absolute: bool = False) -> Uncertainty:
+    """Return the uncertainty of fitted curves, whose errors have a median variance `noise`.
 
-    For squared loss ``s^2 (J'WJ)^-1`` with ``s^2 = sum w r^2 / (n - p)``; for other losses the sandwich
-    ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``.
+    For squared loss ``s^2 (J'WJ)^-1`` with ``s^2 = sum w r^2 / (n - p)``, which is 1 where errors are absolute; for
+    other losses the sandwich ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``.
     """
     loss, fixed = curves.kind.loss_type, fit.at_bound
     if loss.quadratic:  # the fit holds all that it takes, but doubtful ranks
         gram, squares, scores = fit.gram, 2.0 * fit.value, None
     else:
         z, jacobian, slope, curvature = curves.linearize(fit.theta)
-        root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
-        gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
-        squares = (curves.data.weight * (z - curves.y) ** 2).sum(1)
+        with np.errstate(invalid="ignore", over="ignore"):  # where the model is not finite
+            root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
+            gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
+            squares = (curves.data.weight * (z - curves.data.y) ** 2).sum(1)
 
     def roots(index):  # whose Gram matrices are `gram`
         if not loss.quadratic:
@@ -47,16 +63,20 @@ def uncertainty_of(curves, fit) -> Uncertainty:
     freedom = fit.n_rows - gram.shape[1] + fixed.sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = np.where(freedom > 0, squares / freedom, np.inf)
+        scale = np.ones_like(variance) if is_absolute else variance
         inverse, identified = _inverse(np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, gram), fixed, roots)
-        factor = variance if scores is None else np.where(freedom > 0, fit.n_rows / freedom, np.inf)
+        factor = scale if scores is None else np.where(freedom > 0, fit.n_rows / freedom, np.inf)
         covariance = factor[:, None, None] * (inverse if scores is None else inverse @ scores @ inverse)
-    if loss.piecewise_linear:  # it has no curvature, so that nothing can be said
-        return Uncertainty(np.full_like(gram, np.nan), variance, np.ones_like(identified))
-    free = identified & ~fixed
+    none = (fit.status == "nonfinite") | loss.piecewise_linear  # without curvature, too, nothing can be said
+    free = identified & ~fixed & ~none[:, None]
     if not free.all():
         covariance = np.where(free[:, :, None] & free[:, None, :], covariance, np.nan)
-        np.einsum("bpp->bp", covariance)[~identified & ~fixed] = np.inf
-    return Uncertainty(covariance, variance, identified | fixed)
+        np.einsum("bpp->bp", covariance)[~identified & ~fixed & ~none[:, None]] = np.inf
+    held = np.broadcast_to(curves.data.lower == curves.data.upper, fixed.shape)
+    by_t = np.where(loss.quadratic and not is_absolute, freedom, np.inf)
+    return Uncertainty(
+        covariance, variance, identified | fixed | none[:, None], held, squares, freedom, by_t, scale * noise
+    )
 
 
 def _inverse(gram, fixed, roots):
@@ -72,6 +92,8 @@ def _inverse(gram, fixed, roots):
     inverse[sure], identified[sure] = np.linalg.inv(gram[sure]), True
     unsure = np.flatnonzero(usable & ~sure)
     for i, root in zip(unsure, roots(unsure) if len(unsure) else [], strict=True):
+        if not np.isfinite(root).all():
+            continue
         _, singular, right = np.linalg.svd(np.where(fixed[i], 0.0, root) / scale[i], full_matrices=False)
         kept = singular > _RANK_DIGITS * singular.max(initial=0.0)
         part = right[kept] / singular[kept, None]

@@ -1,6 +1,7 @@
 """Models and equations as users write them, as functions of a batch: hashable, so that programs are shared.
 
-Each maps parameters (B, p), what all members share and what each one owns to (B, m) predictions or residuals.
+Each maps parameters (B, p), what all members share and what each one owns to (B, m) predictions or residuals. Rows
+of x are shared, (n, d), or each member's own, (B, m, d).
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ class Written:
 
     def __call__(self, theta, shared, own):
         """Return the (B, m) differences of left and right sides, or the (B, n) predictions."""
-        columns = [column for part in (theta, *own) for column in tf.split(part, part.shape[1], axis=1)]
-        columns += [column for part in shared for column in tf.unstack(part[None], axis=2)]
-        values = dict(zip(self.names, columns, strict=True))
-        zeros = sum((tf.zeros_like(part[None, :, 0]) for part in shared), tf.zeros_like(theta[:, :1]))
+        parts = theta, *own, *(part[None] for part in shared)
+        values = dict(zip(self.names, (column for part in parts for column in _columns(part)), strict=True))
+        rows = [part for part in parts if len(part.shape) == 3]
+        zeros = sum((tf.zeros_like(part[..., 0]) for part in rows), tf.zeros_like(theta[:, :1]))
         return tf.concat([expression(values) + zeros for expression in self.expressions], axis=1)  # some are constant
+
+
+def _columns(part):
+    """Return the columns of numbers a member, (B, k), each (B, 1), or of rows, (B, m, d), each (B, m)."""
+    return tf.split(part, part.shape[1], axis=1) if len(part.shape) == 2 else tf.unstack(part, axis=2)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class CalledModel(CalledEquations):
     """A user's ``model(x, *parameters)`` of one curve, made to work on a batch."""
 
     def _one(self, member, shared):
-        (x,) = shared
+        x = [*shared, *member[1:]][0]
         z = self.function(_column(x), *tf.unstack(member[0]))
         return tf.cast(z, tf.float64) + tf.zeros_like(x[:, 0])
 

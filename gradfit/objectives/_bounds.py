@@ -53,6 +53,38 @@ def bounds_of(given, names, argument: str = "bounds"):
     return lower, upper
 
 
+def hold(fixed, names, start, lower, upper, n_curves: int):
+    """Return start and bounds, (p,) or (B, p), between which the parameters in `fixed` have no room to move."""
+    if fixed is None:
+        return start, lower, upper
+    if not isinstance(fixed, dict):
+        raise ValueError(f"fixed={fixed!r} is not allowed; it must be a dict of values by name, such as {{'c': 0.3}}.")
+    _check_names(fixed, names, "fixed")
+    if len(fixed) == len(names):
+        raise ValueError(f"fixed holds every parameter: {', '.join(names)}. Leave at least one to fit.")
+    start, lower, upper = (None if part is None else part.copy() for part in (start, lower, upper))
+    for name, given in fixed.items():
+        k = names.index(name)
+        try:
+            value = np.asarray(given, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"fixed holds {name!r} at {given!r}; it must be a number.") from error
+        if value.shape not in ((), (n_curves,)) or not np.isfinite(value).all():
+            raise ValueError(
+                f"fixed holds {name!r} at {given!r}; it must be a finite number, or one for each of {n_curves} curves."
+            )
+        outside = np.any(value < lower[..., k]) or np.any(value > upper[..., k])
+        if outside:
+            raise ValueError(f"fixed holds {name!r} at {given!r}, outside its bounds; leave it out of `bounds`.")
+        if value.ndim:
+            parts = (None if part is None else part + np.zeros((n_curves, 1)) for part in (start, lower, upper))
+            start, lower, upper = parts
+        for part in (start, lower, upper):
+            if part is not None:
+                part[..., k] = value
+    return start, lower, upper
+
+
 def check_inside(start, lower, upper, names, argument: str) -> None:
     """Raise ValueError that names the first start outside its bounds."""
     outside = np.atleast_2d((start < lower) | (start > upper))

@@ -1,7 +1,7 @@
 """Batches of small residual problems: one function of a few parameters per member, and a pointwise loss.
 
 Member b has parameters theta_b, predictions ``z_b = f(theta_b, shared, own_b)`` and the objective
-``sum_i w_bi l(y_bi, z_bi)``. What members share and what each one owns are tuples of tensors.
+``sum_i w_bi l(y_bi, (L_b z_b)_i)``. What members share and what each one owns are tuples of tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _FEW = 8
 class Data(NamedTuple):
     """What a batch is about: `shared` by all members, `own` with a leading member axis, loss numbers, bounds.
 
-    `y` and `weight` are (B, m) or (1, m), `lower` and `upper` (B, p) or (1, p).
+    `y` and `weight` are (B, m) or (1, m), `lower` and `upper` (B, p) or (1, p). `whitening` is empty or holds L: a
+    matrix a member, (B, m, m), or its diagonal, (B, m); or one for all. `y` is what L has made of the data.
     """
 
     shared: tuple
@@ -31,6 +32,7 @@ class Data(NamedTuple):
     numbers: Any
     lower: Any
     upper: Any
+    whitening: tuple = ()
 
     def take(self, index):
         """Return the data of some members."""
@@ -38,8 +40,9 @@ class Data(NamedTuple):
         def some(part):
             return part[index] if len(part) > 1 else part
 
-        own = tuple(part[index] for part in self.own)
-        return Data(self.shared, own, some(self.y), some(self.weight), self.numbers, some(self.lower), some(self.upper))
+        own, limits = tuple(part[index] for part in self.own), (some(self.lower), some(self.upper))
+        white = tuple(map(some, self.whitening))
+        return Data(self.shared, own, some(self.y), some(self.weight), self.numbers, *limits, white)
 
 
 class Sums(NamedTuple):
@@ -58,24 +61,37 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Residuals:
-    """The kind of batch a program is compiled for: a function of `models._written` and a loss without numbers."""
+    """The kind of batch a program is compiled for: a function of `models._written` and a loss without numbers.
+
+    Nothing is differentiated in the `held` parameters, as a derivative may be infinite where the model is not.
+    """
 
     function: Any
     kind: LossKind
+    held: tuple[bool, ...] = ()
 
     def predict(self, theta, data: Data):
-        """Return predictions, (B, m)."""
+        """Return predictions, (B, m), before any whitening."""
         return self.function(theta, data.shared, data.own)
 
     def linearize(self, theta, data: Data):
-        """Return predictions, (B, m), Jacobians, (B, m, p), and slopes and curvatures of the loss, (B, m)."""
+        """Return ``L z``, (B, m), its Jacobians, (B, m, p), and slopes and curvatures of the loss, (B, m)."""
         z, transposed = self._jacobians(theta, data)
         return z, tf.transpose(transposed, [0, 2, 1]), *self.pointwise(z, data)[1:]
 
     def _jacobians(self, theta, data):
         if self.function.loops:
-            return self.function.jacobians_in_turn(theta, data.shared, data.own)
-        return _tape.member_jacobians(lambda t: self.predict(t, data), theta)
+            z, rows = self.function.jacobians_in_turn(theta, data.shared, data.own)
+        else:
+            z, rows = _tape.member_jacobians(lambda t: self.predict(t, data), theta)
+        if any(self.held):
+            rows = tf.where(tf.constant(self.held)[:, None], tf.zeros_like(rows), rows)
+        for white in data.whitening:
+            if len(white.shape) == 2:
+                z, rows = white * z, white[:, None] * rows
+            else:
+                z, rows = tf.linalg.matvec(white, z), tf.linalg.matmul(rows, white, transpose_b=True)
+        return z, rows
 
     def sums(self, theta, data: Data) -> Sums:
         """Return the sums over the residuals of every member.

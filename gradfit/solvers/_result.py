@@ -61,7 +61,7 @@ MESSAGES = {
     ),
     "unidentified": (
         "Converged, but the data do not identify every parameter: those whose standard error is infinite may take "
-        "other values and fit as well. Fix one of them by its bounds, or simplify the model."
+        "other values and fit as well. Fix one of them by `fixed`, or simplify the model."
     ),
     "function_max_iter": (
         "Stopped at max_iter={max_iter} before reaching tol={tol:g}: the largest component of the projected gradient "

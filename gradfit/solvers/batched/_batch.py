@@ -26,8 +26,8 @@ _NUMBERS = np.dtype(np.float64)
 class Batch:
     """Residual problems of the same kind, what they are about, and whether the user has interrupted them."""
 
-    def __init__(self, function, kind: LossKind, data: Data, solver: LevenbergMarquardt):
-        self.problem, self.data, self.solver = Residuals(function, kind), data, solver
+    def __init__(self, function, kind: LossKind, data: Data, solver: LevenbergMarquardt, held=()):
+        self.problem, self.data, self.solver = Residuals(function, kind, held), data, solver
         self.n_evaluations, self.interrupted = 0, False
 
     def linearize(self, theta, index=slice(None)):
@@ -153,8 +153,16 @@ def _specs(data, size) -> Data:
     """Return the specs of a batch's data, of any number of members and residuals, but of these parameters."""
 
     def table(part):
-        return spec_of(_NUMBERS, None, *part.shape[1:])
+        return spec_of(_NUMBERS, *[None] * (part.ndim - 1), part.shape[-1])
+
+    def any_size(part):
+        return spec_of(_NUMBERS, *[None] * part.ndim)
 
     free, limits = spec_of(_NUMBERS, None, None), spec_of(_NUMBERS, None, size)
     numbers: Any = spec_of(_NUMBERS, *np.shape(data.numbers))
-    return Data(tuple(map(table, data.shared)), tuple(map(table, data.own)), free, free, numbers, limits, limits)
+    shared, own, white = (
+        tuple(map(table, data.shared)),
+        tuple(map(table, data.own)),
+        tuple(map(any_size, data.whitening)),
+    )
+    return Data(shared, own, free, free, numbers, limits, limits, white)

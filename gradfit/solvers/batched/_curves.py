@@ -21,23 +21,38 @@ _WIDTHS = 10.0 ** -np.arange(1, 8)
 
 
 class Curves(Batch):
-    """The curves to fit: a model over shared rows, targets (B, n), weights (n,), a loss and bounds."""
+    """The curves to fit: a model, rows, targets (B, m), a loss and bounds.
 
-    def __init__(self, function, kind: LossKind, numbers, X, y, weight, lower, upper):
-        data = Data((X,), (), y, weight[None], numbers, lower[None], upper[None])
-        super().__init__(function, kind, data, LevenbergMarquardt())
+    Rows are shared, (m, d), or own, (B, m, d); weights and bounds are shared, (m,) and (p,), or own, (B, m) and
+    (B, p). Rows that fill up a curve have weight 0 and are repeats of one that counts, so that the model is finite
+    there. `whitening` multiplies the residuals of each: a diagonal, (B, m), or a matrix, (B, m, m).
+    """
+
+    def __init__(self, function, kind: LossKind, numbers, X, y, weight, lower, upper, whitening=None):
+        weight, lower, upper = map(np.atleast_2d, (weight, lower, upper))
+        shared, own = ((X,), ()) if X.ndim == 2 else ((), (X,))
+        white = () if whitening is None else (whitening,)
+        targets = y if whitening is None else whitened(whitening, y)
+        held = tuple((lower == upper).all(axis=0).tolist())
+        data = Data(shared, own, targets, weight, numbers, lower, upper, white)
+        super().__init__(function, kind, data, LevenbergMarquardt(), held if any(held) else ())
         self.kind, self.X, self.y = kind, X, y
+        self.n_rows = np.broadcast_to(np.count_nonzero(weight, axis=1), len(y))
 
-    def predict(self, theta, X=None):
-        """Return predictions for some rows, (B, n)."""
-        rows = self.X if X is None else X
-        data = self.data._replace(shared=(rows,), y=np.zeros((1, 1)))
+    def predict(self, theta, owner=None, rows=slice(None)):
+        """Return predictions, (B, m), not whitened, for rows (r,), or rows (B, r) of each owner where rows are own."""
+        if self.X.ndim == 2:
+            data = self.data._replace(shared=(self.X[rows],))
+        else:
+            own = self.X if owner is None else self.X[owner[:, None], rows]
+            data = self.data._replace(own=(own,))
+        data = data._replace(y=np.zeros((1, 1)), whitening=())
         return self._evaluate("predict", data, theta, serial=False)  # of many candidates, as a rule
 
     def minimize(self, start, owner, max_iter, tol, report=None):
         """Minimize from starts, (B, p), of the curves that own them; kinks of the loss are sharpened by and by."""
         mask = np.array([name == "smoothing" for name in self.kind.number_names], bool)
-        widths = _WIDTHS * (float(self.y.std(axis=1).max()) or 1.0) if mask.any() else [0.0]
+        widths = _WIDTHS * (float(self.data.y.std(axis=1).max()) or 1.0) if mask.any() else [0.0]
         data, theta = self.data.take(owner), start
         for width in widths:
             data = data._replace(numbers=np.where(mask, width, self.data.numbers))
@@ -47,6 +62,11 @@ class Curves(Batch):
                 break
         ends["start"] = start
         return ends
+
+
+def whitened(whitening, values):
+    """Return ``L v`` per member, for diagonals or matrices L."""
+    return whitening * values if whitening.ndim == 2 else np.matmul(whitening, values[..., None])[..., 0]
 
 
 @dataclass
@@ -61,10 +81,11 @@ class Fit:
     error: np.ndarray
     n_iter: np.ndarray
     at_bound: np.ndarray
-    n_rows: int  # of positive weight
+    n_rows: np.ndarray  # of positive weight
     tol: float
     max_iter: int
     uncertainty: Any = None
+    goodness: Any = None
 
 
 def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, report=None) -> Fit:
@@ -82,7 +103,7 @@ def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, 
         **kept, n_iter=best["count"].astype(int), tol=tol, max_iter=max_iter,
         status=curves.statuses(best, "converged", _floor(best, curves), "precision_limit"),
         at_bound=(best["theta"] <= curves.data.lower) | (best["theta"] >= curves.data.upper),
-        n_rows=int(np.count_nonzero(curves.data.weight)),
+        n_rows=curves.n_rows,
     )  # fmt: skip
 
 
@@ -111,5 +132,5 @@ def _tournament(curves, owner, starts, max_iter, tol, report=None):
 
 def _floor(best, curves):
     """Return the cosine that rounding errors make out of residuals of this size."""
-    size = np.abs(curves.y).max(axis=1)
+    size = np.abs(curves.data.y).max(axis=1)
     return np.maximum(_AT_ROUNDING, _FLOOR_ULPS * np.finfo(np.float64).eps * size / np.maximum(best["largest"], 1e-300))
