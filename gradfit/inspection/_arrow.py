@@ -16,6 +16,8 @@ def arrow_covariance(root, score, fixed, shared):
     only are eliminated from its rows by their singular values, and what is left of all rows says how well those that
     they share are known; no matrix is larger than one curve's.
     """
+    if not np.isfinite(root).all():
+        return np.full((len(root), *[root.shape[2]] * 2), np.nan), np.zeros(fixed.shape, bool)
     own = [k for k in range(root.shape[2]) if k not in shared]
     order, n_own = [*own, *shared], len(own)
     root = np.where(fixed[:, None], 0.0, root)[..., order]

@@ -130,7 +130,7 @@ def _doubts(fit, i, names) -> list[str]:
         doubts.append("No errors can be given: this loss has no curvature. Resample the rows (bootstrap) for them.")
     if found.freedom[i] <= 0 and not np.isfinite(np.diag(found.covariance[i])).any():
         n, size = int(fit.n_rows[i]), int(fit.n_rows[i] - found.freedom[i])
-        doubts.append(f"No errors can be given: {n} points for {size} parameters leave nothing over.")
+        doubts.append(f"No errors can be given: {n} point{'s' * (n != 1)} for {size} parameters leave nothing over.")
     correlation = correlations(found.covariance[i])
     for one, other in combinations(range(len(names)), 2):
         if abs(correlation[one, other]) > _HIGH_CORRELATION:

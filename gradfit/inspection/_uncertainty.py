@@ -51,9 +51,10 @@ def uncertainty_of(curves, fit, noise=1.0, is_absolute: bool = False) -> Uncerta
         gram, squares, scores = fit.gram, 2.0 * fit.value, None
     else:
         z, jacobian, slope, curvature = curves.linearize(fit.theta)
-        root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
-        gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
-        squares = (curves.data.weight * (z - curves.data.y) ** 2).sum(1)
+        with np.errstate(invalid="ignore", over="ignore"):  # where the model is not finite
+            root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
+            gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
+            squares = (curves.data.weight * (z - curves.data.y) ** 2).sum(1)
         scores = None if loss.quadratic else scores
 
     def roots(index):  # whose Gram matrices are `gram`

@@ -109,6 +109,13 @@ def test_what_the_data_do_not_identify_is_told():
     assert np.isfinite(flat.std_errors_[:, :2]).all()
 
 
+def test_a_model_that_is_not_finite_is_told():
+    with pytest.warns(ConvergenceWarning, match="NaN or infinite"):
+        model = NonlinearRegression("log(-a) * x + b", shared=("a",), p0=[1, 1]).fit(X, decays(2))
+    assert set(model.status_) == {"nonfinite"}
+    assert np.isnan(model.std_errors_).all()
+
+
 def test_a_curve_of_two_points_is_carried_by_the_others():
     Y = decays(3)
     Y[2:, 1] = np.nan

@@ -60,7 +60,7 @@ def test_whitening_by_a_diagonal_or_a_matrix_is_weighting():
 def test_every_curve_has_its_bounds():
     X, Y, weight = data()
     lower, upper = np.full((3, 3), -np.inf), np.full((3, 3), np.inf)
-    upper[0, 0] = 0.5
+    lower[0, 0], upper[0, 0] = 0.0, 0.5
     lower[1, 2] = upper[1, 2] = 0.2
     found = fitted(X, Y, weight, lower, upper)
     assert (found.theta[0, 0], found.theta[1, 2]) == (0.5, 0.2)

@@ -6,6 +6,9 @@ import numpy as np
 from scipy.stats import qmc
 
 _CANDIDATES = 512
+_DECADES = 0.75  # to each side of the magnitudes of the data
+_WELL_SHAPED = 1e-3  # share of the variance left over by shapes that are as good as any
+_FAR = 0.05  # so much of the logarithm of a factor weighs as much as that of what a shape leaves over
 _SCREENED_ROWS = 200
 _SCREENED_OWN_ROWS = 24  # each curve is evaluated at its own, for every candidate
 _SCREENED_STARTS = 1024  # over all curves
@@ -34,7 +37,7 @@ def curve_starts(curves, owner, start, n_starts, random_state):
     candidates = _candidates(curves, size, start, random_state)
     if n_curves > _SAMPLED_CURVES:  # what suits none of a sample need not be tried on all
         sample = owner[:: -(-n_curves // _SAMPLED_CURVES)]
-        candidates = candidates[np.unique(np.append(_screen(curves, sample, candidates, 2), 0))]
+        candidates = candidates[np.unique(np.append(_screen(curves, sample, candidates, 4), 0))]
     wanted = n_starts if n_starts > 1 else int(np.clip(_SCREENED_STARTS // n_curves, 1, 8))
     chosen = candidates[_screen(curves, owner, candidates, wanted)]
     if len(curves.data.lower) > 1:
@@ -49,7 +52,7 @@ def _inside(curves, owner, points):
 
 
 def _candidates(curves, size, start, random_state):
-    """Return ones, and points spread evenly over the logarithms of the magnitudes that x and y suggest."""
+    """Return ones, and points spread evenly over the logarithms near the magnitudes that x and y suggest."""
     lower, upper = curves.data.lower.min(axis=0), curves.data.upper.max(axis=0)
     spans = np.atleast_2d(np.ptp(curves.X, axis=-2)).T
     spans = np.array([np.median(span[span > 0]) for span in spans if span.any()])  # of a typical curve
@@ -59,7 +62,7 @@ def _candidates(curves, size, start, random_state):
     sizes = np.log10(sizes[(sizes > 1e-30) & (sizes < 1e30)])
     unit = qmc.Sobol(size, seed=random_state).random(_CANDIDATES)
     negative = unit < 0.2
-    exponent = sizes.min() - 0.5 + np.where(negative, unit / 0.2, (unit - 0.2) / 0.8) * (np.ptp(sizes) + 1.0)
+    exponent = _near(np.sort(sizes), np.where(negative, unit / 0.2, (unit - 0.2) / 0.8))
     points = np.where(negative, -1.0, 1.0) * 10.0**exponent
     boxed = np.isfinite(lower) & np.isfinite(upper)
     inside = np.where(boxed, lower, 0.0) + unit * np.where(boxed, upper - lower, 0.0)
@@ -68,11 +71,20 @@ def _candidates(curves, size, start, random_state):
     return np.concatenate([np.clip(first, lower, upper)[None], points])
 
 
+def _near(centres, unit):
+    """Return points that lie evenly on what is within `_DECADES` of sorted centres, for numbers in [0, 1]."""
+    first = np.maximum(centres - _DECADES, np.append(-np.inf, centres[:-1] + _DECADES))
+    lengths = centres + _DECADES - first  # of what each centre adds to those before it
+    along = unit * lengths.sum()
+    k = np.minimum(np.searchsorted(np.cumsum(lengths), along), len(centres) - 1)
+    return first[k] + along - (np.cumsum(lengths) - lengths)[k]
+
+
 def _screen(curves, owner, candidates, wanted):
     """Return for each curve the indices of the best candidates, (B, wanted), by two measures in turn.
 
     One is the sum of squares; the other the same after the best factor and offset, which are what
-    Levenberg-Marquardt finds at once in the many models that have them.
+    Levenberg-Marquardt finds at once in the many models that have them, unless they are many decades away.
     """
     own, n_rows = curves.X.ndim == 3, curves.y.shape[1]
     size = min(n_rows, _SCREENED_OWN_ROWS if own else _SCREENED_ROWS)
@@ -103,8 +115,11 @@ def _best(curves, owner, rows, z, wanted):
     squares = over_rows(z**2, weight)
     plain = squares - 2.0 * over_rows(z, weight * y)
     variance = np.maximum(squares - mean**2, np.finfo(np.float64).eps * squares)
-    fitted = np.abs(over_rows(z, weight * centred)) / np.sqrt(np.where(variance > 0, variance, 1.0))
-    plain, shape = (np.where(usable, merit, np.inf) for merit in (plain, -fitted))
+    variance = np.where(variance > 0, variance, 1.0)
+    factor = np.maximum(np.abs(over_rows(z, weight * centred)) / variance, 1e-300)
+    explained = factor**2 * variance / np.maximum((weight * centred**2).sum(axis=1, keepdims=True), 1e-300)
+    shape = np.log(np.maximum(1.0 - explained, _WELL_SHAPED)) + _FAR * np.abs(np.log(factor))
+    plain, shape = (np.where(usable, merit, np.inf) for merit in (plain, shape))
     if wanted == 1:
         return np.argmin(plain, axis=1)[:, None]
     best = [np.argsort(merit, axis=1, kind="stable")[:, : -(-wanted // 2)] for merit in (shape, plain)]
