@@ -317,6 +317,13 @@ def test_enzyme(run):
         assert numbers(output, name)[1] == pytest.approx(model.coef_[k, 0], abs=0.01)
 
 
+def test_global_analysis(run):
+    model, output = run("global_analysis")
+    low, high = (end[0] for end in model.profile_intervals("tau")["tau"])
+    assert low < load("global_analysis").LIFETIME < high
+    assert numbers(output, "of all together:")[-1] == pytest.approx(high, abs=1e-3)
+
+
 def test_seasonal(run):
     (table, forecast), output = run("seasonal")
     module = load("seasonal")

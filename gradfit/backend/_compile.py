@@ -41,12 +41,14 @@ class Program:
         """Return the outputs as tensors, nested as the function returned them."""
         if self._xla:  # the raw operation would not compile it
             return self._concrete(*tf.nest.map_structure(tf.convert_to_tensor, inputs))
-        flat = tf.nest.flatten(inputs)
-        outputs = tf.raw_ops.StatefulPartitionedCall(
-            args=flat + self._captured, Tout=self._types, f=self._concrete, executor_type=self._executor,
+        return tf.nest.pack_sequence_as(self._concrete.structured_outputs, self.flat(tf.nest.flatten(inputs)))
+
+    def flat(self, inputs: list) -> list:
+        """Return the outputs of flat inputs, flat: sorting nests costs as much as a small program."""
+        return tf.raw_ops.StatefulPartitionedCall(
+            args=inputs + self._captured, Tout=self._types, f=self._concrete, executor_type=self._executor,
             config_proto=_as_written(),
         )  # fmt: skip
-        return tf.nest.pack_sequence_as(self._concrete.structured_outputs, outputs)
 
 
 @lru_cache(maxsize=1)

@@ -47,6 +47,18 @@ def member_jacobians(function, theta):
     return z, _rows_of(outer, back, seed, theta.shape[1])
 
 
+def row_jacobians(function, theta, n_rows):
+    """Return the same of a function that takes the parameters row by row, p tensors (B, m), and mixes no rows.
+
+    One backward pass does, whatever their number.
+    """
+    copies = tf.unstack(tf.tile(tf.transpose(theta)[:, :, None], [1, 1, n_rows]))
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        z = function(copies)
+    return z, tf.stack(tape.gradient(z, copies, unconnected_gradients="zero"), 1)
+
+
 def _rows_of(tape, target, source, count):
     """Return ``d target / d source`` per member; few rows are cheaper to trace one by one."""
     if count > _FEW_ROWS:

@@ -14,6 +14,7 @@ from gradfit.estimators._export import curves as exported
 from gradfit.estimators._measurements import Groups, filled_up
 from gradfit.inspection._infer_nonlinear import infer
 from gradfit.inspection._intervals import Prediction, of_mean, of_observation
+from gradfit.inspection._profiles import ProfileIntervals, profile_intervals
 from gradfit.inspection._summary import Report, frame_of, report
 from gradfit.inspection._uncertainty import correlations
 from gradfit.losses import SquaredError
@@ -119,6 +120,49 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
         return frame_of(self._fit, self.parameter_names_, heading, None if self.coef_.ndim == 1 else labels, level)
 
+    def profile_intervals(self, names=None, level=0.95) -> ProfileIntervals:
+        """Return profile-likelihood intervals: where the other parameters cannot make up for one any more.
+
+        An end is where ``(S(theta_k) / S - 1) (n - p)``, with S the least sum of squares and S(theta_k) the least one
+        with that parameter held, is the square of Student's quantile; with `absolute_sigma`, or for a likelihood of
+        known dispersion, where twice the rise of the objective is that of the normal one. Unlike estimates plus or
+        minus standard errors they need not be symmetric, and follow a parameter through any change of scale.
+        All parameters, sides and curves are searched for as one batch. Where curves share parameters, a parameter of
+        one curve takes a fit of all of them.
+
+        Parameters
+        ----------
+        names : str or sequence of str, optional
+            Which parameters; by default all that are not held.
+        level : float, default=0.95
+
+        Returns
+        -------
+        ProfileIntervals
+            A dict of ``(low, high)`` by name, which prints as a table. An end that the data do not close is infinite,
+            or the parameter's bound, and `is_open` says so; NaN where the fit leaves nothing to judge errors by.
+        """
+        check_is_fitted(self)
+        loss, fit = self._get_loss(), self._fit
+        if not (loss.quadratic or loss.known_dispersion):
+            raise ValueError(
+                f"profile_intervals: loss={self.loss!r} is no likelihood whose scale is known; use squared_error or "
+                "Poisson, or resample the rows (bootstrap)."
+            )
+        names = (names,) if isinstance(names, str) else self.parameter_names_ if names is None else tuple(names)
+        unknown = [name for name in names if name not in self.parameter_names_]
+        if unknown:
+            raise ValueError(f"names: {unknown[0]!r} is no parameter; there are {', '.join(self.parameter_names_)}.")
+        chosen = [self.parameter_names_.index(name) for name in names]
+        with on_device(self.device):
+            found = profile_intervals(self._of_fit("profile_intervals")[0], fit, chosen, level)
+        free = [(n, k) for n, k in zip(names, chosen, strict=True) if not fit.uncertainty.held[:, k].all()]
+        ends, is_open = (
+            {n: tuple(side[0, k].item() if self.coef_.ndim == 1 else side[:, k] for side in part) for n, k in free}
+            for part in found
+        )
+        return ProfileIntervals(ends, level, is_open)
+
     @property
     def residuals_(self):
         """What the fit has left over, y - f(x), of the shape of y."""
@@ -212,6 +256,7 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.params_ = {name: one(values) for name, values in zip(self.parameter_names_, found.theta.T, strict=True)}
         self.std_errors_ = np.sqrt(np.einsum("...pp->...p", self.covariance_))
         self.residual_variance_ = one(found.uncertainty.residual_variance)
+        self.loss_curve_ = found.loss_curve
         converged = np.isin(found.status, list(CONVERGED_STATUSES))
         self.converged_, self.status_, self.n_iter_ = map(one, (converged, found.status, found.n_iter))
         doubtful = np.flatnonzero(found.status == "unidentified" if converged.all() else ~converged)

@@ -16,7 +16,7 @@ from gradfit.losses._named import get_loss
 from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import Written, called_model
-from gradfit.objectives._bounds import bounds_of, check_inside, hold, start_of
+from gradfit.objectives._bounds import bounds_of, check_inside, hold, shared_of, start_of
 from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import CONVERGED_STATUSES
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
@@ -44,6 +44,10 @@ class NonlinearRegression(FittedCurves):
         ``{"tau": (0, None)}`` or one pair per parameter. No iterate leaves them.
     fixed : dict, optional
         Parameters that are held at a value, ``{"c": 0.3}``, or at one for each curve, in their order.
+    shared : sequence of str, default=()
+        Parameters that all curves have in common, ``("tau",)``; each curve has the others for itself. Then all curves
+        are one problem: they end with one status, errors come from the residuals of all, and `residual_variance_` and
+        what `report` says of the fit are those of all. Where no `p0` is given, each curve is fitted for itself first.
     loss : str, Loss or callable, default="squared_error"
         ``"squared_error"``, ``"absolute_error"``, a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``, or a
         function ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
@@ -78,6 +82,8 @@ class NonlinearRegression(FittedCurves):
     converged_ : bool or ndarray
     status_, message_ : str or ndarray of str
     n_iter_ : int or ndarray
+    loss_curve_ : ndarray
+        The objective before the first iteration and after each, of the best attempts so far of all curves together.
     parameter_names_ : tuple of str
     device_ : str
     n_features_in_ : int
@@ -110,6 +116,7 @@ class NonlinearRegression(FittedCurves):
         p0=None,
         bounds=None,
         fixed=None,
+        shared=(),
         loss="squared_error",
         n_starts=1,
         max_iter=1000,
@@ -122,6 +129,7 @@ class NonlinearRegression(FittedCurves):
         self.p0 = p0
         self.bounds = bounds
         self.fixed = fixed
+        self.shared = shared
         self.loss = loss
         self.n_starts = n_starts
         self.max_iter = max_iter
@@ -166,10 +174,14 @@ class NonlinearRegression(FittedCurves):
         if data.whitening is not None and data.whitening.ndim > 2 and not loss.quadratic:
             raise ValueError(f"sigma: covariance matrices are for squared loss, but loss={self.loss!r}.")
         names, start, lower, upper = self._parameters(X, len(data.y))
+        shared = shared_of(self.shared, names, lower)
         with on_device(self.device) as self.device_:
             trial = np.clip(np.ones(len(names)), lower, upper) if start is None else start
             function = self._function(data.X if data.X.ndim == 2 else data.X[0], names, trial)
-            curves = Curves(function, *LossKind.of(loss), data.X, data.y, data.weight, lower, upper, data.whitening)
+            curves = Curves(
+                function, *LossKind.of(loss), data.X, data.y, data.weight, lower, upper, data.whitening,
+                shared if len(data.y) > 1 else (),
+            )  # fmt: skip
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),

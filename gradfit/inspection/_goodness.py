@@ -35,6 +35,8 @@ def goodness_of(curves, fit, loss, is_absolute: bool = False) -> Goodness:
         likelihood = -0.5 * (n * np.log(2.0 * np.pi * variance) + (chi_square if is_absolute else n)) + log_root
         level = (weight * unit * data.y).sum(axis=1) / (weight * unit**2).sum(axis=1)
         null = (weight * (data.y - level[:, None] * unit) ** 2).sum(axis=1)
+        if fit.shared:
+            likelihood, null = likelihood - log_root + log_root.sum(), np.full_like(null, null.sum())
         return Goodness(likelihood, np.where(null > 0, 1.0 - chi_square / null, np.nan))
 
 
@@ -45,6 +47,8 @@ def _one_by_one(curves, fit, loss, weight):
         use, k = weight[b] > 0, fit.n_rows[b] - fit.uncertainty.freedom[b]
         parts = curves.y[b, use], z[b, use], weight[b, use]
         likelihood[b] = statistics_of(loss, *parts, fit.n_rows[b], k)["log_likelihood"]
+    if fit.shared:  # a dispersion of all would be another one
+        likelihood[:] = likelihood.sum() if loss.known_dispersion else np.nan
     return Goodness(likelihood, np.full(len(z), np.nan))
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t as student
 
+from gradfit.inspection._arrow import arrow_covariance
 from gradfit.solvers.batched._ranks import surely_full_rank
 
 _EPS = np.finfo(np.float64).eps
@@ -42,10 +43,11 @@ def uncertainty_of(curves, fit, noise=1.0, is_absolute: bool = False) -> Uncerta
     """Return the uncertainty of fitted curves, whose errors have a median variance `noise`.
 
     For squared loss ``s^2 (J'WJ)^-1`` with ``s^2 = sum w r^2 / (n - p)``, which is 1 where errors are absolute; for
-    other losses the sandwich ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``.
+    other losses the sandwich ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``. Curves that
+    share parameters are one problem, of which n counts all rows and p all parameters, each shared one once.
     """
-    loss, fixed = curves.kind.loss_type, fit.at_bound
-    if loss.quadratic:  # the fit holds all that it takes, but doubtful ranks
+    loss, fixed, shared = curves.kind.loss_type, fit.at_bound, list(fit.shared)
+    if loss.quadratic and not shared:  # the fit holds all that it takes, but doubtful ranks
         gram, squares, scores = fit.gram, 2.0 * fit.value, None
     else:
         z, jacobian, slope, curvature = curves.linearize(fit.theta)
@@ -53,6 +55,7 @@ def uncertainty_of(curves, fit, noise=1.0, is_absolute: bool = False) -> Uncerta
             root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
             gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
             squares = (curves.data.weight * (z - curves.data.y) ** 2).sum(1)
+        scores = None if loss.quadratic else scores
 
     def roots(index):  # whose Gram matrices are `gram`
         if not loss.quadratic:
@@ -61,12 +64,19 @@ def uncertainty_of(curves, fit, noise=1.0, is_absolute: bool = False) -> Uncerta
         return np.sqrt(curvature)[:, :, None] * jacobian
 
     freedom = fit.n_rows - gram.shape[1] + fixed.sum(1)
+    if shared:  # all curves are one problem
+        freedom = fit.n_rows - (~fixed).sum() + (len(fixed) - 1) * (~fixed[:, shared]).any(0).sum()
+        squares = np.full_like(squares, squares.sum())
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = np.where(freedom > 0, squares / freedom, np.inf)
         scale = np.ones_like(variance) if is_absolute else variance
-        inverse, identified = _inverse(np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, gram), fixed, roots)
+        if shared:
+            unscaled, identified = arrow_covariance(root, None if scores is None else score, fixed, shared)
+        else:
+            inverse, identified = _inverse(np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, gram), fixed, roots)
+            unscaled = inverse if scores is None else inverse @ scores @ inverse
         factor = scale if scores is None else np.where(freedom > 0, fit.n_rows / freedom, np.inf)
-        covariance = factor[:, None, None] * (inverse if scores is None else inverse @ scores @ inverse)
+        covariance = factor[:, None, None] * unscaled
     none = (fit.status == "nonfinite") | loss.piecewise_linear  # without curvature, too, nothing can be said
     free = identified & ~fixed & ~none[:, None]
     if not free.all():

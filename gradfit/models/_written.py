@@ -7,6 +7,7 @@ of x are shared, (n, d), or each member's own, (B, m, d).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
@@ -22,13 +23,24 @@ class Written:
     names: tuple[str, ...]  # of what each member has, then of the columns that all share
     loops, is_portable = False, True
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether it is a model, whose rows know nothing of each other."""
+        return len(self.expressions) == 1
+
     def __call__(self, theta, shared, own):
         """Return the (B, m) differences of left and right sides, or the (B, n) predictions."""
-        parts = theta, *own, *(part[None] for part in shared)
-        values = dict(zip(self.names, (column for part in parts for column in _columns(part)), strict=True))
-        rows = [part for part in parts if len(part.shape) == 3]
-        zeros = sum((tf.zeros_like(part[..., 0]) for part in rows), tf.zeros_like(theta[:, :1]))
-        return tf.concat([expression(values) + zeros for expression in self.expressions], axis=1)  # some are constant
+        return self.of_columns(_columns(theta), shared, own)
+
+    def of_columns(self, parameters, shared, own):
+        """Return the same of parameters one by one, (B, 1) each, or (B, m) with a copy for every row."""
+        parts = *own, *(part[None] for part in shared)
+        columns = *parameters, *(column for part in parts for column in _columns(part))
+        values = dict(zip(self.names, columns, strict=True))
+        rows = [part[..., 0] for part in parts if len(part.shape) == 3]
+        shape = reduce(tf.broadcast_dynamic_shape, [tf.shape(part) for part in (columns[0], *rows)])
+        results = [tf.broadcast_to(expression(values), shape) for expression in self.expressions]  # some are constant
+        return results[0] if len(results) == 1 else tf.concat(results, axis=1)
 
 
 def _columns(part):
@@ -41,6 +53,7 @@ class CalledEquations:
     """A user's ``equations(x, *parameters)`` of one system, made to work on a batch."""
 
     function: UserFunction
+    by_rows = False
 
     @property
     def loops(self) -> bool:

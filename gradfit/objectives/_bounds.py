@@ -85,6 +85,18 @@ def hold(fixed, names, start, lower, upper, n_curves: int):
     return start, lower, upper
 
 
+def shared_of(given, names, lower) -> tuple[int, ...]:
+    """Return by number the parameters that curves share, of lower bounds (p,) or (B, p)."""
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"shared={given!r} is not allowed; it must hold names of parameters, such as ('tau',).")
+    _check_names(dict.fromkeys(given), names, "shared")
+    for name in given:
+        column = np.atleast_2d(lower)[:, names.index(name)]
+        if (column != column[0]).any():
+            raise ValueError(f"fixed holds {name!r} at several values, but shared says that all curves have the same.")
+    return tuple(sorted({names.index(name) for name in given}))
+
+
 def check_inside(start, lower, upper, names, argument: str) -> None:
     """Raise ValueError that names the first start outside its bounds."""
     outside = np.atleast_2d((start < lower) | (start > upper))

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradfit.backend import _tape
+from gradfit.backend._compile import compiled, spec_of
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
 
-_FEW = 8
+_FEW = 64  # members up to which products one by one cost less
+_NUMBERS = np.dtype(np.float64)
 
 
 class Data(NamedTuple):
@@ -44,12 +46,43 @@ class Data(NamedTuple):
         white = tuple(map(some, self.whitening))
         return Data(self.shared, own, some(self.y), some(self.weight), self.numbers, *limits, white)
 
+    def specs(self):
+        """Return the specs of data of the same kind, of any number of members and rows, but of these parameters."""
+
+        def spec(part, last=None):
+            return spec_of(_NUMBERS, *[None] * (np.ndim(part) - 1), last)
+
+        def table(parts):
+            return tuple(spec(part, part.shape[-1]) for part in parts)
+
+        limits, numbers = spec(self.lower, self.lower.shape[-1]), spec(self.numbers, len(self.numbers))
+        white = tuple(map(spec, self.whitening))
+        return Data(
+            table(self.shared), table(self.own), spec(self.y), spec(self.weight), numbers, limits, limits, white
+        )
+
+
+class Linearized(NamedTuple):
+    """What a program returns of every prediction, (B, m), weighted but for `z`; `jacobian` is (B, p, m).
+
+    `second` is the second derivative of the loss. `curvature` is what steps use: the same for squared loss, and for
+    others taken from the slope, ``l'(r) / r``, so that the model lies above the objective for every loss that grows
+    slower than a parabola (iteratively reweighted least squares).
+    """
+
+    z: Any
+    jacobian: Any
+    loss: Any
+    slope: Any
+    second: Any
+    curvature: Any
+
 
 class Sums(NamedTuple):
-    """Objective, its gradient and Gauss-Newton curvature per member, and how large the residuals are.
+    """Objective, (B,), its gradient, (p, B), Gauss-Newton curvature, (p, p, B), and how large the residuals are.
 
     `energy` is ``sum w c r^2`` with the curvature c used (twice the objective, for squared loss), `largest` is
-    the largest absolute residual.
+    the largest absolute residual; both (B,).
     """
 
     value: Any
@@ -57,6 +90,28 @@ class Sums(NamedTuple):
     gram: Any
     energy: Any
     largest: Any
+
+    @classmethod
+    def of(cls, parts: Linearized, y) -> Sums:
+        """Add up over the predictions of every member, of targets y."""
+        residual = parts.z - y
+        energy = np.einsum("bm,bm->b", parts.curvature * residual, residual)
+        slope = np.einsum("bpm,bm->pb", parts.jacobian, parts.slope)
+        value, largest = np.einsum("bm->b", parts.loss), np.abs(residual).max(1)
+        return cls(value, slope, _products(parts.jacobian, parts.curvature), energy, largest)
+
+
+def _products(jacobian, curvature):
+    """Return ``J' C J``, (p, p, B): of many members entry by entry, which takes half the time of small products."""
+    if len(jacobian) <= _FEW:
+        return np.matmul(jacobian * curvature[:, None], jacobian.transpose(0, 2, 1)).transpose(1, 2, 0)
+    size = jacobian.shape[1]
+    gram = np.empty((size, size, len(jacobian)))
+    for i in range(size):
+        row = jacobian[:, i] * curvature
+        for j in range(i + 1):
+            gram[i, j] = gram[j, i] = np.einsum("bm,bm->b", row, jacobian[:, j])
+    return gram
 
 
 @dataclass(frozen=True)
@@ -70,18 +125,28 @@ class Residuals:
     kind: LossKind
     held: tuple[bool, ...] = ()
 
+    def program(self, what: str, data: Data, serial: bool):
+        """Return a method of this, compiled for data of one kind, as a function of the data and theta, (B, p)."""
+        specs = data.specs()
+        return compiled(_Method(self, what), (specs, specs.lower), serial)
+
     def predict(self, theta, data: Data):
         """Return predictions, (B, m), before any whitening."""
         return self.function(theta, data.shared, data.own)
 
-    def linearize(self, theta, data: Data):
-        """Return ``L z``, (B, m), its Jacobians, (B, m, p), and slopes and curvatures of the loss, (B, m)."""
-        z, transposed = self._jacobians(theta, data)
-        return z, tf.transpose(transposed, [0, 2, 1]), *self.pointwise(z, data)[1:]
+    def linearize(self, theta, data: Data) -> Linearized:
+        """Return predictions, ``L z``, their derivatives and those of the loss."""
+        z, jacobian = self._jacobians(theta, data)
+        return Linearized(z, jacobian, *self._pointwise(z, data))
 
     def _jacobians(self, theta, data):
+        x = [*data.shared, *(part for part in data.own if len(part.shape) == 3)]
         if self.function.loops:
             z, rows = self.function.jacobians_in_turn(theta, data.shared, data.own)
+        elif self.function.by_rows and x:
+            z, rows = _tape.row_jacobians(
+                lambda columns: self.function.of_columns(columns, data.shared, data.own), theta, tf.shape(x[0])[-2]
+            )
         else:
             z, rows = _tape.member_jacobians(lambda t: self.predict(t, data), theta)
         if any(self.held):
@@ -93,41 +158,30 @@ class Residuals:
                 z, rows = tf.linalg.matvec(white, z), tf.linalg.matmul(rows, white, transpose_b=True)
         return z, rows
 
-    def sums(self, theta, data: Data) -> Sums:
-        """Return the sums over the residuals of every member.
-
-        The curvature of a loss that is not quadratic is taken from its slope, ``l'(r) / r``: then the model lies
-        above the objective for every loss that grows slower than a parabola (iteratively reweighted least squares).
-        """
-        z, transposed = self._jacobians(theta, data)
-        residual = z - data.y
-        rows, slope, second = self.pointwise(z, data)
-        curvature = second if self.kind.loss_type.quadratic else self._majorizing(residual, slope, second, data)
-        slopes = tf.reduce_sum(transposed * slope[:, None, :], 2)
-        gram = _products(transposed, transposed * curvature[:, None, :])
-        energy = tf.reduce_sum(curvature * residual**2, 1)
-        return Sums(tf.reduce_sum(rows, 1), slopes, gram, energy, tf.reduce_max(tf.abs(residual), 1))
-
-    def pointwise(self, z, data: Data):
-        """Return loss, slope and second derivative with respect to every prediction, weighted, all (B, m)."""
-        y, weight = (tf.broadcast_to(part, tf.shape(z)) for part in (data.y, data.weight))
+    def _pointwise(self, z, data):
+        """Return loss, slope, second derivative and curvature of every prediction, weighted, all (B, m)."""
         loss = self.kind.loss(data.numbers, z.dtype)
-        if self.kind.loss_type.quadratic:
-            rows, slope = _tape.slope(loss, y, z, weight)
-            one = tf.ones([1], z.dtype)
-            return weight * rows, slope, weight * _tape.curvature(loss, one, tf.zeros_like(one))[2]
+        if self.kind.loss_type.quadratic:  # then one number tells all of it
+            residual, one = z - data.y, tf.ones([1], z.dtype)
+            curvature = tf.broadcast_to(data.weight * _tape.curvature(loss, one, tf.zeros_like(one))[2], tf.shape(z))
+            slope = curvature * residual
+            return 0.5 * slope * residual, slope, curvature, curvature
+        y, weight = (tf.broadcast_to(part, tf.shape(z)) for part in (data.y, data.weight))
         flat = (tf.reshape(part, [-1]) for part in (y, z, weight))
         rows, slope, second = (tf.reshape(part, tf.shape(z)) for part in _tape.curvature(loss, *flat))
-        return weight * rows, slope, second
-
-    def _majorizing(self, residual, slope, second, data):
-        size = tf.reduce_max(tf.abs(data.y), 1, keepdims=True)
-        near = tf.abs(residual) <= np.sqrt(np.finfo(np.float64).eps) * size
-        return tf.maximum(tf.where(near, second, slope / tf.where(near, tf.ones_like(residual), residual)), 0.0)
+        return weight * rows, slope, second, _majorizing(z - y, slope, second, data)
 
 
-def _products(a, b):
-    """Return A B' per member; of few parameters as sums, which compile to faster code than many small products."""
-    if a.shape[1] > _FEW:
-        return tf.matmul(a, b, transpose_b=True)
-    return tf.reduce_sum(a[:, :, None, :] * b[:, None, :, :], -1)
+@dataclass(frozen=True)
+class _Method:
+    problem: Residuals
+    name: str
+
+    def __call__(self, data, theta):
+        return getattr(self.problem, self.name)(theta, data)
+
+
+def _majorizing(residual, slope, second, data):
+    size = tf.reduce_max(tf.abs(data.y), 1, keepdims=True)
+    near = tf.abs(residual) <= np.sqrt(np.finfo(np.float64).eps) * size
+    return tf.maximum(tf.where(near, second, slope / tf.where(near, tf.ones_like(residual), residual)), 0.0)

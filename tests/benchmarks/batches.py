@@ -58,9 +58,33 @@ def curves(variation, n_curves):
 
     peers, bars = {"curve_fit": loop, "lmfit": lmfit}, {}
     if n_curves > 1:
-        peers, bars = {"curve_fit loop": loop}, {"curve_fit loop": (None, None, 15)}
+        peers, bars = {"curve_fit loop": loop}, {"curve_fit loop": (2.5, None, 30)}
     measure = "sum of squares over the least one, less 1"
     return Case(TIMES, Y, {OURS: ours} | peers, sum_of_squares, measure, bars, relative=True)
+
+
+@case("500 groups of 10 to 60 points, each over its own x", True)
+def groups(variation):
+    n_groups = max(variation.rows(500), 1)
+    label = np.repeat(np.arange(n_groups), variation.rng.integers(10, 61, n_groups))
+    x = variation.rng.uniform(0, 10, len(label))
+    theta = variation.rng.uniform([1, 1, 0], [4, 3, 1], (n_groups, 3))[label].T
+    y = decay(x, *theta) + 0.05 * variation.rng.standard_normal(len(label))
+
+    def ours(table, y):
+        model = NonlinearRegression("a * exp(-x / tau) + c", p0=[1, 1, 1])
+        return model.fit(table[:, :1], y, groups=table[:, 1]).coef_
+
+    def loop(table, y):
+        rows = np.split(np.arange(len(y)), np.flatnonzero(np.diff(table[:, 1])) + 1)
+        return np.array([curve_fit(decay, table[r, 0], y[r], p0=[1, 1, 1])[0] for r in rows])
+
+    def sum_of_squares(table, y, coef):
+        return ((decay(table[:, 0], *coef[table[:, 1].astype(int)].T) - y) ** 2).sum()
+
+    measure, bars = "sum of squares over the least one, less 1", {"curve_fit loop": (2, None, 10)}
+    fits = {OURS: ours, "curve_fit loop": loop}
+    return Case(np.column_stack([x, label]), y, fits, sum_of_squares, measure, bars, relative=True)
 
 
 def _systems(ours, rows, residuals, x0):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data, Residuals
 from gradfit.solvers._result import CONVERGED, NONFINITE, RUNNING
-from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt, LMState
+from gradfit.solvers.batched._compiled_marquardt import LevenbergMarquardt, LMState
 
 _CHUNK = 16
 _WORTH_XLA = 10_000  # members seen in one shape from which it is worth a compilation of its own, about 1 s
@@ -34,11 +33,11 @@ class Batch:
         """Return predictions, Jacobians, (B, m, p), and slopes and curvatures of the loss, (B, m), of some members."""
         self.n_evaluations += 1
         data = self.data.take(index)
-        return self._evaluate("linearize", data, theta, _is_serial(self.problem, data, len(theta)))
+        found = self._evaluate("linearize", data, theta, _is_serial(self.problem, data, len(theta)))
+        return found.z, found.jacobian.transpose(0, 2, 1), found.slope, found.second
 
     def _evaluate(self, what, data, theta, serial):
-        specs = _specs(data, theta.shape[1]), spec_of(_NUMBERS, None, theta.shape[1])
-        program = compiled(_Evaluation(self.problem, what), specs, serial)
+        program = self.problem.program(what, data, serial)
         return tf.nest.map_structure(lambda part: part.numpy(), program(data, theta))
 
     def run(self, data, theta, *, max_iter, tol, root_tol=-1.0, report=None):
@@ -76,15 +75,6 @@ def best_of(owner, tried, root_tol=-1.0):
     return tried[order[np.unique(owner[order], return_index=True)[1]]]
 
 
-@dataclass(frozen=True)
-class _Evaluation:
-    problem: Residuals
-    what: str
-
-    def __call__(self, data, theta):
-        return getattr(self.problem, self.what)(theta, data)
-
-
 def _unfinished(running, n_members):
     """Return which members go on, filled up with finished ones to a size that other fits have too.
 
@@ -120,7 +110,7 @@ class _Chunk:
 def _advance(chunk, data, members, limits):
     """Return the records after a chunk; large batches whose shape comes again get an XLA program."""
     packed = members.view(_NUMBERS).reshape(len(members), -1)
-    specs = _specs(data, data.lower.shape[1]), spec_of(_NUMBERS, None, packed.shape[1]), spec_of(_NUMBERS, 3)
+    specs = data.specs(), spec_of(_NUMBERS, None, packed.shape[1]), spec_of(_NUMBERS, 3)
     seen = _seen(chunk, specs)
     shapes = tuple(np.shape(part) for part in tf.nest.flatten((data, packed)))
     worth = seen[shapes] >= _WORTH_XLA and not chunk.problem.function.loops and not seen["failures"]
@@ -147,22 +137,3 @@ def _is_serial(problem, data, n_members) -> bool:
 def _seen(chunk, specs) -> Counter:
     """Return how many members of each shape have been seen, and how often XLA has failed on such a chunk."""
     return Counter()
-
-
-def _specs(data, size) -> Data:
-    """Return the specs of a batch's data, of any number of members and residuals, but of these parameters."""
-
-    def table(part):
-        return spec_of(_NUMBERS, *[None] * (part.ndim - 1), part.shape[-1])
-
-    def any_size(part):
-        return spec_of(_NUMBERS, *[None] * part.ndim)
-
-    free, limits = spec_of(_NUMBERS, None, None), spec_of(_NUMBERS, None, size)
-    numbers: Any = spec_of(_NUMBERS, *np.shape(data.numbers))
-    shared, own, white = (
-        tuple(map(table, data.shared)),
-        tuple(map(table, data.own)),
-        tuple(map(any_size, data.whitening)),
-    )
-    return Data(shared, own, free, free, numbers, limits, limits, white)

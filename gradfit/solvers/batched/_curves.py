@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
+from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
-from gradfit.objectives._residuals import Data
-from gradfit.solvers._result import CONVERGED, RUNNING
-from gradfit.solvers.batched._batch import Batch, best_of
-from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt
+from gradfit.objectives._residuals import Data, Linearized, Residuals, Sums
+from gradfit.solvers._result import CONVERGED, NONFINITE, RUNNING
+from gradfit.solvers.batched._levenberg_marquardt import Box, LevenbergMarquardt, LMState
 from gradfit.solvers.batched._starts import curve_starts
 
 _TRIAL = 30  # iterations until only the best start of a curve goes on
 _FLOOR_ULPS = 32
 _AT_ROUNDING = 1e-5  # cosine below which no progress means the rounding floor
 _WIDTHS = 10.0 ** -np.arange(1, 8)
+_ROWS = (
+    1 << 18
+)  # predictions at a time: fewer are no faster, as TensorFlow shares out large arrays, but more need memory
+_LOOPED = 64  # members at a time where TensorFlow loops over them, so that an interrupt need not wait
 
 
-class Curves(Batch):
+class Curves:
     """The curves to fit: a model, rows, targets (B, m), a loss and bounds.
 
     Rows are shared, (m, d), or own, (B, m, d); weights and bounds are shared, (m,) and (p,), or own, (B, m) and
     (B, p). Rows that fill up a curve have weight 0 and are repeats of one that counts, so that the model is finite
-    there. `whitening` multiplies the residuals of each: a diagonal, (B, m), or a matrix, (B, m, m).
+    there. `whitening` multiplies the residuals of each: a diagonal, (B, m), or a matrix, (B, m, m). `shared` are the
+    parameters, by number, that all curves have in common.
     """
 
-    def __init__(self, function, kind: LossKind, numbers, X, y, weight, lower, upper, whitening=None):
+    def __init__(self, function, kind: LossKind, numbers, X, y, weight, lower, upper, whitening=None, shared=()):
         weight, lower, upper = map(np.atleast_2d, (weight, lower, upper))
-        shared, own = ((X,), ()) if X.ndim == 2 else ((), (X,))
+        rows, own = ((X,), ()) if X.ndim == 2 else ((), (X,))
         white = () if whitening is None else (whitening,)
         targets = y if whitening is None else whitened(whitening, y)
         held = tuple((lower == upper).all(axis=0).tolist())
-        data = Data(shared, own, targets, weight, numbers, lower, upper, white)
-        super().__init__(function, kind, data, LevenbergMarquardt(), held if any(held) else ())
+        self.data = Data(rows, own, targets, weight, numbers, lower, upper, white)
+        self.problem = Residuals(function, kind, held if any(held) else ())
+        self.solver = LevenbergMarquardt(tuple(shared))
         self.kind, self.X, self.y = kind, X, y
         self.n_rows = np.broadcast_to(np.count_nonzero(weight, axis=1), len(y))
+        self.interrupted, self._best = False, np.full(len(y), np.inf)
+        self.loss_curve: list[float] = []
+
+    def separate(self) -> Curves:
+        """Return the same curves with nothing in common."""
+        return self._changed(solver=LevenbergMarquardt())
+
+    def holding(self, which, theta) -> Curves:
+        """Return the same curves with some parameters, by number, held at theta, (p, B)."""
+        lower, upper = (np.broadcast_to(part, theta.T.shape).copy() for part in (self.data.lower, self.data.upper))
+        lower[:, which] = upper[:, which] = theta.T[:, which]
+        return self._changed(data=self.data._replace(lower=lower, upper=upper))
+
+    def _changed(self, **attributes):
+        other = copy(self)
+        vars(other).update(attributes, loss_curve=[], _best=np.full(len(self.y), np.inf))
+        return other
 
     def predict(self, theta, owner=None, rows=slice(None)):
         """Return predictions, (B, m), not whitened, for rows (r,), or rows (B, r) of each owner where rows are own."""
@@ -47,21 +72,95 @@ class Curves(Batch):
             own = self.X if owner is None else self.X[owner[:, None], rows]
             data = self.data._replace(own=(own,))
         data = data._replace(y=np.zeros((1, 1)), whitening=())
-        return self._evaluate("predict", data, theta, serial=False)  # of many candidates, as a rule
+        return self.problem.program("predict", data, serial=False)(data, theta).numpy()  # of many candidates, as a rule
 
-    def minimize(self, start, owner, max_iter, tol, report=None):
-        """Minimize from starts, (B, p), of the curves that own them; kinks of the loss are sharpened by and by."""
+    def linearize(self, theta, index=slice(None)):
+        """Return predictions, Jacobians, (B, m, p), and slopes and curvatures of the loss, (B, m), of some curves."""
+        found = self._linearize(self.data.take(index), theta)
+        return found.z, found.jacobian.transpose(0, 2, 1), found.slope, found.second
+
+    def sums(self, theta, owner, data=None):
+        """Return the sums of members (p, M, G) that stand for the curves `owner`, (M, G); so many at a time as fit."""
+        data, flat, members = self.data if data is None else data, theta.reshape(len(theta), -1).T, owner.ravel()
+        slab = _LOOPED if self.problem.function.loops else max(1, _ROWS // data.y.shape[1])
+        found = []
+        for some in (slice(k, k + slab) for k in range(0, len(flat), slab)):
+            part = data.take(members[some])
+            found.append(Sums.of(self._linearize(part, flat[some]), part.y))
+        parts = found[0] if len(found) == 1 else (np.concatenate(part, -1) for part in zip(*found, strict=True))
+        return Sums(*(part.reshape(*part.shape[:-1], *owner.shape) for part in parts))
+
+    def _linearize(self, data, theta):
+        flat = *data.shared, *data.own, *data[2:7], *data.whitening, np.ascontiguousarray(theta)
+        return Linearized(*map(np.asarray, self._program.flat([*flat])))
+
+    @cached_property
+    def _program(self):
+        serial = not self.problem.function.loops and not tf.config.list_logical_devices("GPU")
+        return self.problem.program("linearize", self.data, serial)
+
+    def minimize(self, start, owner, max_iter=1000, tol=1e-9, report=None, hold=None) -> LMState:
+        """Minimize from starts, (p, M, G), of the curves `owner`, (M, G); kinks of the loss are sharpened by and by.
+
+        `hold` says which parameters, (p, M, G), are held at which value of their problem, (G,).
+        """
         mask = np.array([name == "smoothing" for name in self.kind.number_names], bool)
         widths = _WIDTHS * (float(self.data.y.std(axis=1).max()) or 1.0) if mask.any() else [0.0]
-        data, theta = self.data.take(owner), start
+        theta = start
         for width in widths:
-            data = data._replace(numbers=np.where(mask, width, self.data.numbers))
-            ends = self.run(data, theta, max_iter=max_iter, tol=tol, report=report)
-            theta = ends["theta"]
+            data = self.data._replace(numbers=np.where(mask, width, self.data.numbers))
+            self._best[owner] = np.inf if mask.any() else self._best[owner]
+            ends = self._run(data, theta, owner, max_iter, tol, report, hold)
+            theta = ends.theta
             if self.interrupted:
                 break
-        ends["start"] = start
-        return ends
+        return ends._replace(start=start)
+
+    def _run(self, data, theta, owner, max_iter, tol, report, hold):
+        """Step until every problem has ended; those that have ended leave at once."""
+        n_problems, index, solver = owner.shape[1], np.arange(owner.shape[1]), self.solver
+        box = self._box(data, owner, hold)
+        state = None
+        with np.errstate(all="ignore"):
+            try:
+                ended = state = solver.settled(
+                    solver.start(partial(self.sums, owner=owner, data=data), theta, box), tol
+                )
+                for count in range(max_iter + 1):
+                    self._log(owner, state.value)
+                    going = state.status == RUNNING
+                    if not going.all():
+                        if ended is not state:
+                            ended.put(index[~going], state.take(~going))
+                        index, owner, state, box = index[going], owner[:, going], state.take(going), box.take(going)
+                    is_last = not len(index) or count == max_iter
+                    if report is not None:
+                        report(n_problems - len(index), n_problems, float(np.nansum(ended.value)), is_last)
+                    if is_last:
+                        break
+                    evaluate = partial(self.sums, owner=owner, data=data)
+                    state = solver.settled(solver.step(evaluate, state, box), tol)
+            except KeyboardInterrupt:
+                self.interrupted = True
+                state = ended = solver.unknown(theta, box) if state is None else state
+        if ended is not state:
+            ended.put(index, state)
+        return ended
+
+    def _box(self, data, owner, hold):
+        size = np.abs(data.y).max(axis=1)[owner]
+        if hold is None and np.isinf(data.lower).all() and np.isinf(data.upper).all():
+            return Box(None, None, size)
+        shape = len(self.y), data.lower.shape[1]
+        lower, upper = (np.broadcast_to(part, shape).T[:, owner] for part in (data.lower, data.upper))
+        if hold is not None:
+            lower, upper = (np.where(hold[0], hold[1], part) for part in (lower, upper))
+        return Box(lower, upper, size)
+
+    def _log(self, owner, value):
+        """Note the sum over all curves of the lowest objective that each has had."""
+        np.minimum.at(self._best, owner, np.where(np.isfinite(value), value, np.inf))
+        self.loss_curve.append(float(self._best[np.isfinite(self._best)].sum()))
 
 
 def whitened(whitening, values):
@@ -71,7 +170,7 @@ def whitened(whitening, values):
 
 @dataclass
 class Fit:
-    """Where B fits of p parameters ended, in NumPy."""
+    """Where B fits of p parameters ended, in NumPy; `shared` are the parameters, by number, that all have in common."""
 
     theta: np.ndarray
     start: np.ndarray
@@ -81,56 +180,107 @@ class Fit:
     error: np.ndarray
     n_iter: np.ndarray
     at_bound: np.ndarray
-    n_rows: np.ndarray  # of positive weight
+    n_rows: np.ndarray  # of positive weight, of all curves where they share parameters
+    loss_curve: np.ndarray
     tol: float
     max_iter: int
+    shared: tuple = ()
     uncertainty: Any = None
     goodness: Any = None
 
 
 def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, report=None) -> Fit:
     """Fit all curves from `start` ((p,), (B, p), or None to look for good ones)."""
-    everyone = np.arange(len(curves.y))
-    starts = curve_starts(curves, everyone, start, n_starts, random_state)
-    best = _tournament(curves, everyone, starts, max_iter, tol, report)
-    converged = best["status"] == CONVERGED
-    if converged.any():  # neighbours know a good start
-        middle = np.median(best["theta"][converged], axis=0)
-        best = _retry(best, curves, lambda failed: np.tile(middle, (len(failed), 1, 1)), max_iter, tol)
-    best = _retry(best, curves, lambda failed: curve_starts(curves, failed, None, 1, random_state), max_iter, tol)
-    kept = {name: best[name].copy() for name in ("theta", "start", "value", "gram", "error")}
+    how = {"max_iter": max_iter, "tol": tol, "report": report}
+    if curves.solver.shared:
+        best = _fit_together(curves, start, n_starts, random_state, **how)
+    else:
+        best = _fit_each(curves, start, n_starts, random_state, **how)
+    n_curves, size = len(curves.y), len(best.theta)
+    n_rows = np.full(n_curves, curves.n_rows.sum()) if curves.solver.shared else curves.n_rows
+    theta, initial, error = (part.reshape(-1, n_curves).T for part in (best.theta, best.start, best.error))
     return Fit(
-        **kept, n_iter=best["count"].astype(int), tol=tol, max_iter=max_iter,
-        status=curves.statuses(best, "converged", _floor(best, curves), "precision_limit"),
-        at_bound=(best["theta"] <= curves.data.lower) | (best["theta"] >= curves.data.upper),
-        n_rows=curves.n_rows,
+        theta=theta.copy(), start=initial.copy(), value=best.value.ravel(), tol=tol, max_iter=max_iter,
+        gram=best.gram.reshape(size, size, n_curves).transpose(2, 0, 1).copy(), error=error.max(1),
+        status=_per_curve(_statuses(best, curves), best), n_iter=_per_curve(best.n_steps, best),
+        at_bound=(theta <= curves.data.lower) | (theta >= curves.data.upper), n_rows=n_rows,
+        loss_curve=np.array(curves.loss_curve), shared=curves.solver.shared,
     )  # fmt: skip
 
 
-def _retry(best, curves, starts, max_iter, tol):
+def _per_curve(values, best):
+    return np.broadcast_to(values, best.value.shape).ravel().copy()
+
+
+def _fit_each(curves, start, n_starts, random_state, **how):
+    """Fit every curve for itself."""
+    starts = curve_starts(curves, np.arange(len(curves.y)), start, n_starts, random_state)
+    best = _tournament(curves, np.arange(len(curves.y)), starts, **how)
+    how["report"] = None
+    converged = best.status == CONVERGED
+    if converged.any():  # neighbours know a good start
+        middle = np.median(best.theta[:, 0, converged], axis=1)
+        best = _retry(best, curves, lambda failed: np.tile(middle, (len(failed), 1, 1)), **how)
+    return _retry(best, curves, lambda failed: curve_starts(curves, failed, None, 1, random_state), **how)
+
+
+def _fit_together(curves, start, n_starts, random_state, *, max_iter, tol, report):
+    """Fit curves that share parameters, by default from what each has found for itself."""
+    everyone, shared = np.arange(len(curves.y)), list(curves.solver.shared)
+    if start is not None and n_starts == 1:
+        theta = np.broadcast_to(start, (len(everyone), curves.data.lower.shape[1])).T.copy()
+        theta[shared] = np.median(theta[shared], axis=1, keepdims=True)
+    else:
+        alone = curves.separate()
+        found = _fit_each(alone, start, n_starts, random_state, max_iter=max_iter, tol=tol, report=None)
+        theta, good = found.theta[:, 0], found.status == CONVERGED
+        theta[shared] = np.median(theta[:, good if good.any() else slice(None)][shared], axis=1, keepdims=True)
+        held = alone.holding(shared, theta)
+        theta = held.minimize(theta[:, None], everyone[None], max_iter, tol).theta[:, 0]
+        curves.interrupted = alone.interrupted or held.interrupted
+    return curves.minimize(theta[:, :, None], everyone[:, None], 0 if curves.interrupted else max_iter, tol, report)
+
+
+def _retry(best, curves, starts, **how):
     """Return the best after other starts for the curves that failed."""
-    failed = np.flatnonzero((best["status"] != CONVERGED) & (_floor(best, curves) < best["error"]))
+    failed = np.flatnonzero((best.status != CONVERGED) & ~_at_floor(best, curves))
     if not len(failed) or curves.interrupted:
         return best
-    second = _tournament(curves, failed, starts(failed), max_iter, tol)
-    return best_of(np.append(np.arange(len(best)), failed), np.append(best, second))
+    second = _tournament(curves, failed, starts(failed), **how)
+    both = best.map(lambda *parts: np.concatenate(parts, axis=-1), second)
+    return _best_of(np.append(np.arange(len(curves.y)), failed), both)
 
 
-def _tournament(curves, owner, starts, max_iter, tol, report=None):
+def _tournament(curves, owner, starts, *, max_iter, tol, report):
     """Minimize some curves from several starts each, (B, S, p): all for a few iterations, the best to the end."""
-    several, flat = np.repeat(owner, starts.shape[1]), starts.reshape(-1, starts.shape[2])
+    several, flat = np.repeat(owner, starts.shape[1]), starts.reshape(-1, starts.shape[2]).T[:, None]
     first = min(max_iter, _TRIAL) if starts.shape[1] > 1 else max_iter
-    best = best_of(several, curves.minimize(flat, several, first, tol, report))
-    going = np.flatnonzero(best["status"] == RUNNING)
+    best = curves.minimize(flat, several[None], first, tol, report)
+    if starts.shape[1] > 1:
+        best = _best_of(several, best)
+    going = np.flatnonzero(best.status == RUNNING)
     if len(going) and first < max_iter and not curves.interrupted:
-        rest = curves.minimize(best["theta"][going], owner[going], max_iter - first, tol, report)
-        rest["start"] = best["start"][going]
-        rest["count"] += best["count"][going]
-        best[going] = rest
+        rest = curves.minimize(best.theta[..., going], owner[None, going], max_iter - first, tol, report)
+        best.put(going, rest._replace(start=best.start[..., going], n_steps=rest.n_steps + best.n_steps[going]))
     return best
 
 
-def _floor(best, curves):
-    """Return the cosine that rounding errors make out of residuals of this size."""
-    size = np.abs(curves.data.y).max(axis=1)
-    return np.maximum(_AT_ROUNDING, _FLOOR_ULPS * np.finfo(np.float64).eps * size / np.maximum(best["largest"], 1e-300))
+def _best_of(owner, tried):
+    """Return the attempt of the lowest value for each owner."""
+    order = np.lexsort((np.where(np.isfinite(tried.value[0]), tried.value[0], np.inf), owner))
+    return tried.take(order[np.unique(owner[order], return_index=True)[1]])
+
+
+def _statuses(best, curves):
+    """Return how problems ended, in words: those that no step improves are judged by the floor of their error."""
+    limit = "interrupted" if curves.interrupted else "max_iter"
+    stalled = np.where(_at_floor(best, curves), "precision_limit", "stalled")
+    codes = [best.status == code for code in (CONVERGED, RUNNING, NONFINITE)]
+    return np.select(codes, ["converged", limit, "nonfinite"], stalled)
+
+
+def _at_floor(best, curves):
+    """Return whose cosines are no larger than what rounding errors make out of residuals of this size."""
+    size = np.abs(curves.data.y).max(axis=1).reshape(best.largest.shape)
+    floor = _FLOOR_ULPS * np.finfo(np.float64).eps * size / np.maximum(best.largest, 1e-300)
+    return (best.error <= np.maximum(_AT_ROUNDING, floor)).all(axis=0)

@@ -1,31 +1,53 @@
-"""Levenberg-Marquardt for a batch of small residual problems, all members in step."""
+"""Levenberg-Marquardt for many small residual problems at once: TensorFlow evaluates, NumPy decides."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradfit.backend._tensorflow import tf
+from gradfit.objectives._residuals import Sums
 from gradfit.solvers._result import CONVERGED, NONFINITE, RUNNING, STALLED
 
 _EPS = np.finfo(np.float64).eps
 _FIRST_DAMPING = 0.1
 _MOST_DAMPING = 1e20
 _CALMEST = 0.03
-_UNROLLED = 8
 _NOISE_ULPS = 32
 _EXACT_ULPS = 16  # residuals as small as this, in units of y, are rounding errors
 
 
-class LMState(NamedTuple):
-    """Where every member of the batch stands; B members, p parameters. Between programs a record of floats a member.
+class Box(NamedTuple):
+    """What problems are held to: bounds, (p, M, G) or None for none, and the size of each member's targets, (M, G)."""
 
-    `scale` holds the largest norm that each column of the Jacobian has had, `damping` and `growth` Nielsen's
-    numbers, `error` the stationarity (the largest cosine between the residual and a column of the Jacobian),
-    `status` a code of `_result` (RUNNING means in the end that max_iter was reached), `count` the steps tried.
+    lower: Any
+    upper: Any
+    size: Any
+
+    def take(self, index):
+        """Return those of some problems."""
+        lower, upper, size = (None if part is None else part[..., index] for part in self)
+        return Box(lower, upper, size)
+
+    def nearest(self, theta):
+        """Return the nearest parameters within the bounds."""
+        return theta if self.lower is None else np.clip(theta, self.lower, self.upper)
+
+    def pressed(self, theta, slope):
+        """Return which parameters press against a bound."""
+        if self.lower is None:
+            return np.zeros(theta.shape, bool)
+        return ((theta <= self.lower) & (slope > 0.0)) | ((theta >= self.upper) & (slope < 0.0))
+
+
+class LMState(NamedTuple):
+    """Where G problems of M members and p parameters each stand; the problems are the last axis.
+
+    `value`, `slope`, `gram`, `energy` and `largest` are the sums of every member at theta, (..., M, G), and `error` is
+    its stationarity (the largest cosine between the residual and a column of the Jacobian). `scale` holds the largest
+    norm that each column has had. Per problem, `damping` and `growth` are Nielsen's numbers, `status` a code of
+    `_result` (RUNNING means in the end that max_iter was reached) and `n_steps` the steps tried.
     """
 
     start: Any
@@ -40,40 +62,40 @@ class LMState(NamedTuple):
     damping: Any
     growth: Any
     status: Any
-    count: Any
+    n_steps: Any
 
-    @classmethod
-    def shapes(cls, size: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each part of a member with so many parameters."""
-        vectors = dict.fromkeys(("start", "theta", "slope", "scale"), (size,))
-        return dict.fromkeys(cls._fields, ()) | vectors | {"gram": (size, size)}
+    def map(self, function, *others):
+        """Return the state of what a function makes of every array."""
+        return LMState(*map(function, self, *others))
 
-    @classmethod
-    def unpack(cls, packed, size: int) -> LMState:
-        """Return the parts of a tensor of records."""
-        shapes = cls.shapes(size).values()
-        parts = tf.split(packed, [math.prod(shape) for shape in shapes], 1)
-        return cls(*(tf.reshape(part, (-1, *shape)) for part, shape in zip(parts, shapes, strict=True)))
+    def take(self, index):
+        """Return the states of some problems."""
+        return self.map(lambda part: part[..., index])
 
-    def pack(self):
-        """Return all parts as one tensor of records."""
-        return tf.concat([tf.reshape(part, (-1, math.prod(part.shape[1:]))) for part in self], 1)
+    def put(self, index, other):
+        """Overwrite the states of some problems."""
+        for mine, theirs in zip(self, other, strict=True):
+            mine[..., index] = theirs
 
 
 @dataclass(frozen=True)
 class LevenbergMarquardt:
-    """Minimize sums of pointwise losses of residuals, for many independent members at once.
+    """Minimize sums of pointwise losses of residuals, for many independent problems at once.
 
-    Each member steps by ``(J'CJ + damping D^2) step = -J's`` with the slopes s and curvatures C of its loss, and
+    Each problem steps by ``(J'CJ + damping D^2) step = -J's`` with the slopes s and curvatures C of its loss, and
     D the largest column norms of J so far (as in MINPACK), so that the units of the parameters do not matter.
     Steps are projected into the bounds; parameters that press against a bound are left out. The damping follows
-    the ratio of actual to predicted reduction. A member stops where the cosine between its residual and every
-    column is at most `tol`, or at the rounding floor, or where all its residuals are at most `root_tol`.
+    the ratio of actual to predicted reduction. A problem stops where the cosine between its residual and every
+    column is at most `tol`, or at the rounding floor.
+
+    A problem may have several members, curves that share some parameters and have the others for themselves. Then
+    the equations have the shape of an arrow: the parameters of each member are eliminated, member by member, and
+    what is left is added up for the shared ones, so that the cost is linear in the number of members.
 
     Parameters
     ----------
-    stops_at_roots : bool, default=False
-        Whether residuals near zero are an end in itself, as for equations.
+    shared : tuple of int, default=()
+        Which parameters the members of a problem share.
 
     References
     ----------
@@ -83,101 +105,125 @@ class LevenbergMarquardt:
     --------
     >>> from gradfit.solvers import LevenbergMarquardt
     >>> LevenbergMarquardt()
-    LevenbergMarquardt(stops_at_roots=False)
+    LevenbergMarquardt(shared=())
     """
 
-    stops_at_roots: bool = False
+    shared: tuple[int, ...] = ()
 
-    def start(self, theta):
-        """Return the records of a batch before the first evaluation, for starts (B, p)."""
-        kind = np.dtype([(name, np.float64, shape) for name, shape in LMState.shapes(theta.shape[1]).items()])
-        members = np.zeros(len(theta), kind)
-        members["start"] = members["theta"] = theta
-        members["value"] = members["largest"] = np.inf
-        members["error"], members["damping"], members["growth"] = 1.0, _FIRST_DAMPING, 2.0
-        members["status"], members["count"] = RUNNING, -1
-        return members
+    def start(self, evaluate, theta, box: Box) -> LMState:
+        """Return the states at starts (p, M, G)."""
+        theta = box.nearest(theta)
+        sums: Sums = evaluate(theta)
+        ones = np.ones(theta.shape[-1])
+        norms, error, is_finite = self._judge(sums, theta, box)
+        return LMState(
+            theta.copy(), theta.copy(), *sums, error, norms,
+            _FIRST_DAMPING * ones, 2.0 * ones, np.where(is_finite, RUNNING, NONFINITE), np.zeros(len(ones), int),
+        )  # fmt: skip
 
-    def step(self, problem, data, state: LMState, tol, root_tol) -> LMState:
-        """Try one step of every running member; the first one only evaluates the start."""
-        scale, shift, solved = _step_to_try(data, state)
-        trial = tf.clip_by_value(state.theta + shift, data.lower, data.upper)
+    def unknown(self, theta, box: Box) -> LMState:
+        """Return the states at starts that nobody has evaluated."""
+        shape = len(theta), *theta.shape
+        nothing = Sums(*(np.full(shape[k:], np.nan) for k in (2, 1, 0, 2, 2)))
+        return self.start(lambda _: nothing, theta, box)._replace(status=np.full(theta.shape[-1], RUNNING))
+
+    def step(self, evaluate, state: LMState, box: Box) -> LMState:
+        """Try one step of every problem."""
+        shift, solved = self._shift(state, box)
+        trial = box.nearest(state.theta + shift)
         shift = trial - state.theta
-        sums = problem.sums(trial, data)
-        error = self._stationarity(sums, trial, data, scale)
-        fresh, running = state.count < 0, tf.equal(state.status, float(RUNNING))
-        finite = tf.math.is_finite(sums.value + tf.reduce_sum(sums.slope, 1) + tf.reduce_sum(sums.gram, [1, 2]))
-        curved = tf.reduce_sum(state.gram * shift[:, :, None] * shift[:, None, :], [1, 2])
-        predicted = -tf.reduce_sum(state.slope * shift, 1) - 0.5 * curved
-        actual, noise = state.value - sums.value, _NOISE_ULPS * _EPS * state.value
-        level = (tf.abs(actual) <= noise) & (predicted <= noise) & (error < state.error)
-        accepted = finite & (fresh | ((predicted > 0.0) & ((actual > 1e-4 * predicted) | level)))
-        ratio = tf.where(accepted & ~fresh, actual / tf.where(predicted > 0.0, predicted, 1.0), 0.5)
-        calmer = tf.maximum(1.0 - (2.0 * tf.minimum(ratio, 1.0) - 1.0) ** 3, _CALMEST)
-        there = {**sums._asdict(), "theta": trial, "error": error}
-        new = state._replace(
-            scale=scale,
-            damping=state.damping * tf.where(accepted, calmer, state.growth),
-            growth=2.0 * tf.where(accepted, tf.ones_like(ratio), state.growth),
-            count=state.count + tf.cast(running, tf.float64),
-            **{name: _where(accepted & running, value, getattr(state, name)) for name, value in there.items()},
-        )
-        small = tf.reduce_max(tf.abs(shift * scale), 1) <= 4.0 * _EPS * tf.reduce_max(tf.abs(state.theta * scale), 1)
-        stuck = (small & solved & ~fresh) | (new.damping > _MOST_DAMPING)
-        done = _is_done(state, new, accepted, stuck, tol, root_tol)
-        status = tf.where(done, CONVERGED, tf.where(fresh & ~finite, NONFINITE, tf.where(stuck, STALLED, RUNNING)))
-        return new._replace(status=tf.where(running, tf.cast(status, tf.float64), state.status))
+        sums: Sums = evaluate(trial)
+        norms, error, is_finite = self._judge(sums, trial, box)
+        value = state.value.sum(0)
+        predicted = -((state.slope + 0.5 * (state.gram * shift).sum(1)) * shift).sum((0, 1))
+        actual, noise = value - sums.value.sum(0), _NOISE_ULPS * _EPS * value
+        level = (np.abs(actual) <= noise) & (predicted <= noise) & (error.max(0) < state.error.max(0))
+        accepted = is_finite & (predicted > 0.0) & ((actual > 1e-4 * predicted) | level)
+        ratio = np.where(accepted, actual / np.where(predicted > 0.0, predicted, 1.0), 0.5)
+        calmer = np.maximum(1.0 - (2.0 * np.minimum(ratio, 1.0) - 1.0) ** 3, _CALMEST)
+        damping = state.damping * np.where(accepted, calmer, state.growth)
+        moved, size = (np.abs(part * state.scale).max((0, 1)) for part in (shift, state.theta))
+        stuck = ((moved <= 4.0 * _EPS * size) & solved) | (damping > _MOST_DAMPING)
+        there = LMState(
+            state.start, trial, *sums, error, np.maximum(state.scale, norms), damping,
+            2.0 * np.where(accepted, 1.0, state.growth), np.where(stuck, STALLED, RUNNING), state.n_steps + 1,
+        )  # fmt: skip
+        refused = np.flatnonzero(~accepted)
+        if len(refused):
+            for new, old in zip(there[: there._fields.index("damping")], state, strict=False):
+                new[..., refused] = old[..., refused]
+        return there
 
-    def _stationarity(self, sums, theta, data, scale):
-        """Return the largest cosine between the residual and a column of the Jacobian.
+    def settled(self, state: LMState, tol) -> LMState:
+        """Return the states with the stop rule applied."""
+        done = (state.error.max(0) <= tol) & (state.status != NONFINITE)
+        return state._replace(status=np.where(done, CONVERGED, state.status))
 
-        A column that vanishes makes a system stationary too, so it is measured by the norm it has had.
+    def _pooled(self, values, how=np.sum):
+        """Return values per parameter and member, those of shared parameters taken over all members."""
+        if self.shared:
+            values = values.copy()
+            values[list(self.shared)] = how(values[list(self.shared)], axis=1, keepdims=True)
+        return values
+
+    def _judge(self, sums, theta, box):
+        """Return column norms, (p, M, G), the stationarity of every member and which problems are finite.
+
+        Stationarity is the largest cosine between the residual and a column of the Jacobian.
         """
-        free = tf.where(_pressed(theta, sums.slope, data), tf.zeros_like(theta), sums.slope)
-        norms = tf.sqrt(tf.linalg.diag_part(sums.gram))
-        norms = (tf.maximum(norms, scale) if self.stops_at_roots else norms) * tf.sqrt(sums.energy)[:, None]
-        cosines = tf.where(tf.equal(free, 0.0), free, tf.abs(free) / tf.where(norms > 0.0, norms, 1.0))
-        exact = sums.largest <= _EXACT_ULPS * _EPS * tf.reduce_max(tf.abs(data.y), 1)
-        return tf.where(exact, tf.zeros_like(sums.value), tf.reduce_max(cosines, 1))
+        slope, squares = self._pooled(sums.slope), self._pooled(_diagonal(sums.gram))
+        energy, exact = sums.energy, sums.largest <= _EXACT_ULPS * _EPS * box.size
+        if self.shared:
+            energy = self._pooled(np.broadcast_to(energy, slope.shape))
+            exact = self._pooled(np.broadcast_to(exact, slope.shape), np.all)
+        norms = np.sqrt(squares)
+        size = norms * np.sqrt(energy)
+        cosines = np.abs(slope) / np.where(size > 0.0, size, 1.0)
+        error = np.where(exact | (slope == 0.0) | box.pressed(theta, slope), 0.0, cosines).max(0)
+        return norms, error, np.isfinite(sums.value + (squares + slope).sum(0)).all(0)
+
+    def _shift(self, state, box):
+        """Return the damped Gauss-Newton steps, (p, M, G), and whether there are any."""
+        pressed = box.pressed(state.theta, self._pooled(state.slope))
+        inverse = ~pressed / np.where(state.scale > 0.0, state.scale, 1.0)
+        size = len(inverse)
+        rows = np.empty((size, size + 1, *inverse.shape[1:]))
+        np.multiply(state.gram, inverse[:, None] * inverse, out=rows[:, :size])
+        np.multiply(state.slope, -inverse, out=rows[:, size])
+        shift = _solve_arrow(rows, state.damping + pressed, self.shared) * inverse
+        solved = np.isfinite(shift.sum((0, 1)))
+        return shift if solved.all() else np.where(solved, shift, 0.0), solved
 
 
-def _is_done(state, new, accepted, stuck, tol, root_tol):
-    """Return who is at a root as sharp as it gets, or at another stationary point."""
-    at_root = new.largest <= root_tol
-    slow = accepted & (new.value > 0.25 * state.value)  # another step would not make the root any sharper
-    sharp = (new.largest <= 1e-6 * root_tol) | slow | stuck
-    return tf.where(at_root, sharp, accepted & (new.error <= tol))
+def _solve_arrow(rows, extra, shared):
+    """Solve (rows[:, :p] + diag(extra)) x = rows[:, p] of all members, where some unknowns are shared by them."""
+    size = len(rows)
+    own = [k for k in range(size) if k not in shared]
+    order = [*own, *shared]
+    rows, extra = (rows, extra) if not shared else (rows[order][:, [*order, size]], extra[order])
+    diagonal, n_own = _diagonal(rows), len(own)
+    diagonal[:n_own] += extra[:n_own]
+    _eliminate(rows, n_own)
+    if not shared:
+        return rows[:, -1]
+    pool = rows[n_own:, n_own:].sum(2, keepdims=True)
+    _diagonal(pool)[...] += extra[n_own:, :1]
+    _eliminate(pool, len(shared))
+    common = pool[:, -1]
+    x = np.empty_like(extra)
+    x[own] = rows[:n_own, -1] - (rows[:n_own, n_own:-1] * common).sum(1)
+    x[list(shared)] = common
+    return x
 
 
-def _pressed(theta, slope, data):
-    """Return which parameters press against a bound."""
-    return ((theta <= data.lower) & (slope > 0.0)) | ((theta >= data.upper) & (slope < 0.0))
+def _eliminate(rows, count):
+    """Eliminate the first unknowns from all rows, which are positive definite there, of all problems at once."""
+    for k in range(count):
+        pivot = rows[k, k + 1 :] / rows[k, k]
+        rows[:, k + 1 :] -= rows[:, k, None] * pivot
+        rows[k, k + 1 :] = pivot
 
 
-def _step_to_try(data, state):
-    """Return the column scale and the damped Gauss-Newton step, both (B, p), and whether there is one."""
-    scale = tf.maximum(tf.sqrt(tf.linalg.diag_part(state.gram)), state.scale)
-    free = tf.cast(~_pressed(state.theta, state.slope, data), tf.float64)
-    inverse = free / tf.where(scale > 0.0, scale, 1.0)
-    matrix = state.gram * inverse[:, :, None] * inverse[:, None, :]
-    diagonal = tf.linalg.diag_part(matrix) + state.damping[:, None] + (1.0 - free)
-    shift = _solve(tf.linalg.set_diag(matrix, diagonal), -state.slope * inverse) * inverse
-    solved = tf.reduce_all(tf.math.is_finite(shift), 1)
-    return scale, tf.where(solved[:, None], shift, tf.zeros_like(shift)), solved
-
-
-def _solve(matrix, vector):
-    """Solve positive definite systems, (B, p, p) and (B, p): small ones by elimination over the whole batch."""
-    size = vector.shape[-1]
-    if size > _UNROLLED:
-        return tf.linalg.cholesky_solve(tf.linalg.cholesky(matrix), vector[..., None])[..., 0]
-    rows = tf.unstack(tf.concat([matrix, vector[..., None]], -1), axis=1)
-    for k in range(size):
-        rows[k] = rows[k] / rows[k][:, k : k + 1]
-        rows = [row if i == k else row - row[:, k : k + 1] * rows[k] for i, row in enumerate(rows)]
-    return tf.stack([row[:, -1] for row in rows], 1)
-
-
-def _where(mask, new, old):
-    """Return the new values of the members in the mask and the old ones of the others."""
-    return tf.where(mask[(..., *[None] * (len(old.shape) - 1))], new, old)
+def _diagonal(matrix):
+    """Return a writable view of the diagonals of (p, q, ...), (min(p, q), ...)."""
+    return np.einsum("pp...->p...", matrix[:, : len(matrix)])

@@ -12,7 +12,7 @@ from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data
 from gradfit.solvers._result import MESSAGES, NONFINITE
 from gradfit.solvers.batched._batch import Batch, best_of
-from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt
+from gradfit.solvers.batched._compiled_marquardt import LevenbergMarquardt
 from gradfit.solvers.batched._ranks import least_norm, ranks
 
 _EPS = np.finfo(np.float64).eps
