@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
 from gradfit.models._formula import Expression
@@ -29,12 +31,34 @@ class Written:
         zeros = sum((tf.zeros_like(part[None, :, 0]) for part in shared), tf.zeros_like(theta[:, :1]))
         return tf.concat([expression(values) + zeros for expression in self.expressions], axis=1)  # some are constant
 
+    def linearized(self, x, own):
+        """Return the (m, B) differences of left and right sides at x, (p, B), and their derivatives, (m * p, B)."""
+        given = [column for part in own for column in tf.unstack(part)]
+
+        def values(columns):
+            named = dict(zip(self.names, [*columns, *given], strict=True))
+            results = [expression(named) for expression in self.expressions]
+            return [result if result.shape.rank else result + 0.0 * columns[0] for result in results]
+
+        rows, slopes = _tape.column_derivatives(values, tf.unstack(x))
+        return tf.stack(rows), tf.stack([slope for row in slopes for slope in row])
+
+    def magnitudes(self, x, own):
+        """Return how large the terms of each equation are, (m, B)."""
+        values = dict(zip(self.names, [column for part in (x, *own) for column in part], strict=True))
+        return np.stack([np.broadcast_to(e.magnitude(values), x.shape[1]) for e in self.expressions])
+
+    def is_linear(self, size: int) -> bool:
+        """Return whether all are linear in the first names, the unknowns."""
+        return all(expression.is_linear_in(set(self.names[:size])) for expression in self.expressions)
+
 
 @dataclass(frozen=True)
 class CalledEquations:
     """A user's ``equations(x, *parameters)`` of one system, made to work on a batch."""
 
     function: UserFunction
+    magnitudes = is_linear = None  # nobody can tell
 
     @property
     def loops(self) -> bool:
@@ -51,6 +75,16 @@ class CalledEquations:
         if self.loops:
             return tf.map_fn(lambda member: self._one(member, shared), (theta, *own), fn_output_signature=tf.float64)
         return tf.vectorized_map(lambda member: self._one(member, shared), (theta, *own))
+
+    def linearized(self, x, own):
+        """Return the (m, B) residuals of members at x, (p, B), and their derivatives, (m * p, B)."""
+        theta, own = tf.transpose(x), tuple(map(tf.transpose, own))
+        if self.loops:
+            z, slopes = self.jacobians_in_turn(theta, (), own)
+        else:
+            z, slopes = _tape.member_jacobians(lambda theta: self(theta, (), own), theta)
+        slopes = tf.transpose(slopes, [2, 1, 0])
+        return tf.transpose(z), tf.reshape(slopes, (-1, tf.shape(x)[1]))
 
     def jacobians_in_turn(self, theta, shared, own):
         """Return the results and the transposed Jacobians, (B, p, m), one member after the other."""
