@@ -17,7 +17,7 @@ from gradfit.solvers.batched._ranks import ranks
 from gradfit.solvers.batched._satisfied import satisfied
 from gradfit.solvers.batched._search import Search
 
-_SLAB = 1 << 15  # entries of Jacobians at a time, so that they stay in the cache, and memory is bounded
+_SLAB = 1 << 16  # entries of Jacobians at a time, so that they stay in the cache, and memory is bounded
 _DISTINCT, _DISTINCT_MULTIPLE = 1e-6, 1e-3
 _BESIDE = 1e-6
 
