@@ -17,8 +17,9 @@ from gradfit.models._written import Written, called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
 from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import warn
-from gradfit.solvers._settings import COUNT, POSITIVE, check_settings
-from gradfit.solvers.batched._roots import Equations, Roots, find_roots
+from gradfit.solvers._settings import COUNT, OPTIONAL_POSITIVE, check_settings
+from gradfit.solvers.batched._equations import Equations
+from gradfit.solvers.batched._roots import Roots, find_roots
 from gradfit.solvers.batched._starts import draw_starts
 
 _SHOWN = 10
@@ -27,9 +28,10 @@ _SHOWN = 10
 class EquationSystem(BaseEstimator):
     """Solve ``f(x) = 0`` for the unknowns x, for one system or for one system per row of parameters.
 
-    Minimizes ``sum_i f_i(x)^2 / 2`` by Levenberg-Marquardt with the tape's Jacobian; systems that turn out to be
-    linear are solved directly. A system counts as solved only if every residual at the returned point is within
-    `tol`: a stationary point that is no root says so.
+    Linear systems are solved directly, the others by Newton's method with the tape's Jacobian, damped steps and, where
+    there is no root, curvature. Scaling happens inside: factors on equations and other units of the unknowns change
+    nothing. A system counts as solved only if every equation holds at the returned point: a stationary point that is
+    no root says so.
 
     Parameters
     ----------
@@ -50,10 +52,12 @@ class EquationSystem(BaseEstimator):
     n_starts : int, default=1
         Starts per system: x0 and low-discrepancy points inside the bounds or around x0, all in one batch.
     max_iter : int, default=200
-    tol : float, default=1e-8
-        Largest absolute residual of a solved system, in the units of the equations.
+    tol : float, optional
+        None, the default, is relative: an equation holds where its residual is a rounding error, at most 128 units in
+        the last place of the terms that it is made of, ``|J| |x|`` or the summands of a formula. A number is the
+        largest absolute residual instead, in the units of the equations, and nothing else then counts.
     random_state : int, RandomState or None
-        Seeds the further starts, and the escapes from stationary points that are no roots. None is 0.
+        Seeds the further starts. None is 0.
     device : str, default="auto"
     verbose : int, default=0
         1 prints how many attempts have finished.
@@ -68,7 +72,7 @@ class EquationSystem(BaseEstimator):
     residual_norm_ : float or ndarray
         Largest absolute residual.
     solved_, converged_ : bool or ndarray
-        Residual within `tol`; stopped at a stationary point.
+        Whether every equation holds; or else stopped at a stationary point.
     status_, message_ : str or ndarray of str
     rank_ : int or ndarray
         Rank of the Jacobian at the solution.
@@ -109,7 +113,7 @@ class EquationSystem(BaseEstimator):
         bounds=None,
         n_starts=1,
         max_iter=200,
-        tol=1e-8,
+        tol=None,
         random_state=None,
         device="auto",
         verbose=0,
@@ -177,17 +181,17 @@ class EquationSystem(BaseEstimator):
         return found.x
 
     def score(self, X=None, y=None):
-        """Return the fraction of equations satisfied to `tol`; with solutions y, the R2 of the prediction."""
+        """Return the fraction of equations that hold; with solutions y, the R2 of the prediction."""
         check_is_fitted(self)
         if y is not None:
             return float(r2_score(y, self.predict(X)))
         if X is None:
-            return float(np.mean(np.abs(self.residual_) <= self.tol))
+            return float(np.mean(self._found.holds))
         found = self._solve_near(self._rows(X, self.parameter_names_, reset=False))
-        return float(np.mean(np.abs(found.residual) <= self.tol))
+        return float(np.mean(found.holds))
 
     def _check_settings(self):
-        check_settings("EquationSystem", self.get_params(deep=False), max_iter=COUNT, tol=POSITIVE)
+        check_settings("EquationSystem", self.get_params(deep=False), max_iter=COUNT, tol=OPTIONAL_POSITIVE)
         if not callable(self.equations):
             given = self.equations
             if isinstance(given, str) or not len(given) or not all(isinstance(text, str) for text in given):
@@ -222,10 +226,11 @@ class EquationSystem(BaseEstimator):
             function = self._function(names, parameters, start, rows)
             equations = Equations(function, () if rows is None else (rows,), lower, upper)
             starts = draw_starts(x0, lower, upper, n_starts, random_state)
-            return find_roots(
+            found = find_roots(
                 equations, starts, tol=self.tol, max_iter=self.max_iter, random_state=random_state,
                 report=batch_printer("EquationSystem", "attempts", "sum of squares") if self.verbose else None,
             )  # fmt: skip
+        return found if callable(self.equations) else replace(found, equations=tuple(self.equations))
 
     def _solve_near(self, rows) -> Roots:
         solved = np.atleast_1d(self.solved_)

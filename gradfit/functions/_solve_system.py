@@ -9,13 +9,14 @@ from sklearn.utils import check_random_state
 from gradfit.backend._devices import on_device
 from gradfit.models._written import called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
-from gradfit.solvers._settings import COUNT, POSITIVE, check_settings
-from gradfit.solvers.batched._roots import Equations, find_roots
+from gradfit.solvers._settings import COUNT, OPTIONAL_POSITIVE, check_settings
+from gradfit.solvers.batched._equations import Equations
+from gradfit.solvers.batched._roots import find_roots
 from gradfit.solvers.batched._starts import draw_starts
 
 
 def solve_system(
-    fun, x0, *, args=(), bounds=None, n_starts=1, max_iter=200, tol=1e-8, random_state=None, device="auto"
+    fun, x0, *, args=(), bounds=None, n_starts=1, max_iter=200, tol=None, random_state=None, device="auto"
 ) -> OptimizeResult:
     """Solve ``fun(x, *args) = 0``; `EquationSystem` as a function.
 
@@ -35,7 +36,7 @@ def solve_system(
     scipy.optimize.OptimizeResult
         `x`, `fun`, `jac`, `success`, `status` (a short string), `message`, `nit`, `nfev`, `njev`, `residual_norm`
         (the largest absolute residual), `rank`, `unique`, `null_space` and `roots` (the solutions found, which need
-        not be all). `success` means that every residual at `x` is within `tol`, nothing else.
+        not be all). `success` means that every equation holds at `x` as `tol` says, nothing else.
 
     Examples
     --------
@@ -48,7 +49,7 @@ def solve_system(
     if not callable(fun):
         raise ValueError(f"solve_system: fun={fun!r} is not a function; EquationSystem takes strings.")
     settings = {"n_starts": n_starts, "max_iter": max_iter, "tol": tol, "random_state": random_state}
-    check_settings("solve_system", settings, max_iter=COUNT, tol=POSITIVE)
+    check_settings("solve_system", settings, max_iter=COUNT, tol=OPTIONAL_POSITIVE)
     names = tuple(f"x[{k}]" for k in range(np.size(x0)))
     start = start_of(np.atleast_1d(x0), names, "x0")
     lower, upper = bounds_of(bounds, names)

@@ -109,13 +109,51 @@ class Expression:
             if name not in values:
                 raise _refusal(self.text, name, f"has no value; give a tensor for each of {', '.join(self.names)}")
         dtype = next(iter(values.values())).dtype if values else tf.float64
+        return self._fold(
+            lambda step: values[step] if isinstance(step, str) else tf.constant(step, dtype),
+            lambda function, parts: function(*parts),
+        )
+
+    def magnitude(self, values: dict[str, Any]):
+        """Return how large the terms are that the value is the sum of: what its rounding errors are measured by."""
+
+        def combine(function, parts):
+            value, sizes = function(*(part for part, _ in parts)), [size for _, size in parts]
+            if function in (operator.add, operator.sub):
+                return value, sizes[0] + sizes[1]
+            if function is operator.mul:
+                return value, tf.maximum(tf.abs(parts[0][0]) * sizes[1], tf.abs(parts[1][0]) * sizes[0])
+            if function is operator.truediv:
+                return value, sizes[0] / tf.abs(parts[1][0])
+            return value, sizes[0] if function is operator.neg else tf.abs(value)
+
+        def leaf(step):
+            value = tf.convert_to_tensor(values[step] if isinstance(step, str) else step, tf.float64)
+            return value, tf.abs(value)
+
+        return self._fold(leaf, combine)[1]
+
+    def is_linear_in(self, unknowns) -> bool:
+        """Return whether the value is linear in these names, whatever the others are."""
+
+        def combine(function, parts):
+            if function in (operator.add, operator.sub, operator.neg):
+                return max(parts)
+            if function is operator.mul:
+                return sum(parts)
+            return parts[0] + 2 * parts[1] if function is operator.truediv else 2 * max(parts)
+
+        return self._fold(lambda step: int(step in unknowns), combine) < 2
+
+    def _fold(self, leaf, combine):
+        """Return what the stack machine makes of names and numbers by `leaf`, of operations by `combine`."""
         stack: list[Any] = []
         for step in self._steps:
             if isinstance(step, tuple):
                 function, count = step
-                stack[-count:] = [function(*stack[-count:])]
+                stack[-count:] = [combine(function, stack[-count:])]
             else:
-                stack.append(values[step] if isinstance(step, str) else tf.constant(step, dtype))
+                stack.append(leaf(step))
         return stack.pop()
 
     def __reduce__(self):

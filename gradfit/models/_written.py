@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
+
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
 from gradfit.models._formula import Expression
@@ -42,6 +44,27 @@ class Written:
         results = [tf.broadcast_to(expression(values), shape) for expression in self.expressions]  # some are constant
         return results[0] if len(results) == 1 else tf.concat(results, axis=1)
 
+    def linearized(self, x, own):
+        """Return the (m, B) differences of left and right sides at x, (p, B), and their derivatives, (m * p, B)."""
+        given = [column for part in own for column in tf.unstack(part)]
+
+        def values(columns):
+            named = dict(zip(self.names, [*columns, *given], strict=True))
+            results = [expression(named) for expression in self.expressions]
+            return [result if result.shape.rank else result + 0.0 * columns[0] for result in results]
+
+        rows, slopes = _tape.column_derivatives(values, tf.unstack(x))
+        return tf.stack(rows), tf.stack([slope for row in slopes for slope in row])
+
+    def magnitudes(self, x, own):
+        """Return how large the terms of each equation are, (m, B)."""
+        values = dict(zip(self.names, [column for part in (x, *own) for column in part], strict=True))
+        return np.stack([np.broadcast_to(e.magnitude(values), x.shape[1]) for e in self.expressions])
+
+    def is_linear(self, size: int) -> bool:
+        """Return whether all are linear in the first names, the unknowns."""
+        return all(expression.is_linear_in(set(self.names[:size])) for expression in self.expressions)
+
 
 def _columns(part):
     """Return the columns of numbers a member, (B, k), each (B, 1), or of rows, (B, m, d), each (B, m)."""
@@ -54,6 +77,7 @@ class CalledEquations:
 
     function: UserFunction
     by_rows = False
+    magnitudes = is_linear = None  # nobody can tell
 
     @property
     def loops(self) -> bool:
@@ -70,6 +94,16 @@ class CalledEquations:
         if self.loops:
             return tf.map_fn(lambda member: self._one(member, shared), (theta, *own), fn_output_signature=tf.float64)
         return tf.vectorized_map(lambda member: self._one(member, shared), (theta, *own))
+
+    def linearized(self, x, own):
+        """Return the (m, B) residuals of members at x, (p, B), and their derivatives, (m * p, B)."""
+        theta, own = tf.transpose(x), tuple(map(tf.transpose, own))
+        if self.loops:
+            z, slopes = self.jacobians_in_turn(theta, (), own)
+        else:
+            z, slopes = _tape.member_jacobians(lambda theta: self(theta, (), own), theta)
+        slopes = tf.transpose(slopes, [2, 1, 0])
+        return tf.transpose(z), tf.reshape(slopes, (-1, tf.shape(x)[1]))
 
     def jacobians_in_turn(self, theta, shared, own):
         """Return the results and the transposed Jacobians, (B, p, m), one member after the other."""

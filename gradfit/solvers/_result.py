@@ -81,35 +81,32 @@ MESSAGES = {
         "The function ({value:g} here) keeps falling as far as it was followed, so it seems to have no minimum. Give "
         "bounds, or check its sign."
     ),
-    "system_solved": "Solved: the largest residual is {largest:.1e}, within tol={tol:g}.",
+    "system_solved": "Solved: every residual is within {within}, the largest is {largest:.1e}.",
     "system_minimum_norm": (
         "Solved: the equations are linear and of rank {rank} for {n_unknowns} unknowns, so there are infinitely many "
         "solutions. The one of least norm is given; adding any combination of the columns of the null space gives "
         "the others."
     ),
     "system_least_squares": (
-        "Not solved: the equations are linear and contradict each other. The least-squares solution is given; its "
-        "largest residual is {largest:.1e} (tol={tol:g}). Check the equations, or drop one."
+        "Not solved: the equations are linear and contradict each other. In the least-squares solution {worst}. Check "
+        "the equations, or drop one."
     ),
     "system_stationary": (
-        "Not solved: a stationary point, not a root. The largest residual is {largest:.1e} (tol={tol:g}) and no step "
-        "lowers the sum of squares. There may be no real solution, or none near this start: try another x0 or "
-        "n_starts=20."
+        "Not solved: a stationary point, not a root: {worst}, and no step lowers the sum of squares. There may be no "
+        "real solution, or none near this start: try another x0 or n_starts=20."
     ),
     "system_stalled": (
-        "Not solved: the largest residual is {largest:.1e} (tol={tol:g}) and no step lowers it, though the slope is "
-        "not zero. The equations may be non-smooth there, or tol may be below their rounding errors: rescale them, "
-        "raise tol, or try another x0."
+        "Not solved: {worst}, and no step lowers it. The equations may be non-smooth there, or tol may be below their "
+        "rounding errors: leave tol at None, or try another x0."
     ),
     "system_max_iter": (
-        "Not solved: stopped at max_iter={max_iter} with a largest residual of {largest:.1e} (tol={tol:g}). Raise "
-        "max_iter, or try another x0 or n_starts=20."
+        "Not solved: stopped at max_iter={max_iter}, where {worst}. Raise max_iter, or try another x0 or n_starts=20."
     ),
     "system_nonfinite": (
         "Not solved: the equations are NaN or infinite at the start or around the last finite point. Try another x0, "
         "or bounds that keep the unknowns where the equations are defined."
     ),
-    "system_interrupted": "Not solved: interrupted by the user; the last finite values are kept.",
+    "system_interrupted": "Not solved: interrupted by the user; the last finite values are kept, where {worst}.",
     "system_not_unique": (
         " The rank there is {rank} for {n_unknowns} unknowns, so the solution is not locally unique as far as can be "
         "told, or it is a multiple root."

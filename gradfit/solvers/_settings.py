@@ -28,6 +28,7 @@ _TINY, _HUGE = np.nextafter(0.0, 1.0), np.finfo(np.float64).max
 FLAG = Kind((bool, np.bool_), 0, 1, "a bool")
 COUNT = Kind((Integral,), 1, np.inf, "an integer >= 1")
 POSITIVE = Kind((Real,), _TINY, _HUGE, "a number > 0")
+OPTIONAL_POSITIVE = Kind((Real, type(None)), _TINY, _HUGE, "None or a number > 0")
 FRACTION = Kind((Real,), _TINY, np.nextafter(1.0, 0.0), "a number in (0, 1)")
 _OPTIONAL_COUNT = Kind((Integral, type(None)), 1, np.inf, "None or an integer >= 1")
 _FLAGS = "fit_intercept", "standardize", "warm_start", "record_path", "interaction_only", "early_stopping"

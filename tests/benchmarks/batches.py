@@ -109,6 +109,22 @@ def pairs_of_circles(variation, n_systems):
     return _systems(*circles(variation.rng, max(variation.rows(n_systems), 1)), residuals, [1.0, 1.0])
 
 
+@case("10,000 pairs of circles, all of which meet", name="circles_meet", share=0.0, bar=15)
+@case("10,000 pairs of circles, 4 % of which do not meet", name="circles_few_apart", share=0.04, bar=8)
+@case("10,000 pairs of circles, half of which do not meet", name="circles_half_apart", share=0.5, bar=3)
+def circles_apart(variation, share, bar):
+    rows = variation.rng.uniform([1.0, 1.0, 1.0], [1.5, 2.0, 1.5], (variation.rows(10_000), 3))
+    rows[: int(share * len(rows)), 1] += 4.0
+    ours = EquationSystem(["x**2 + y**2 = r**2", "(x - d)**2 + y**2 = s**2"], parameters=["r", "d", "s"], x0=[0.5, 1.0])
+
+    def residuals(v, p):
+        return [v[0] ** 2 + v[1] ** 2 - p[0] ** 2, (v[0] - p[1]) ** 2 + v[1] ** 2 - p[2] ** 2]
+
+    made = _systems(ours, rows, residuals, [0.5, 1.0])
+    made.bars = {"root loop": (1, None, bar)}
+    return made
+
+
 @case("10,000 Broyden systems, 6 unknowns", True)
 def six_unknowns(variation):
     names = "uvwxyz"

@@ -1,170 +1,207 @@
-"""Batches of equation systems: linear ones directly, the rest by Levenberg-Marquardt from one or several starts."""
+"""Batches of equation systems: linear ones directly, the rest by a search from one or several starts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gradfit.losses import SquaredError
-from gradfit.losses._kind import LossKind
-from gradfit.objectives._residuals import Data
-from gradfit.solvers._result import MESSAGES, NONFINITE
-from gradfit.solvers.batched._batch import Batch, best_of
-from gradfit.solvers.batched._compiled_marquardt import LevenbergMarquardt
-from gradfit.solvers.batched._ranks import least_norm, ranks
+from gradfit.solvers._linear_algebra import on_one_thread
+from gradfit.solvers._result import MESSAGES
+from gradfit.solvers.batched._equations import Equations
+from gradfit.solvers.batched._inverses import magnitudes, row_weights
+from gradfit.solvers.batched._linear_systems import linear_members, solve_linear
+from gradfit.solvers.batched._ranks import ranks
+from gradfit.solvers.batched._satisfied import satisfied
+from gradfit.solvers.batched._search import Search
 
-_EPS = np.finfo(np.float64).eps
-_STATIONARY = 1e-8  # cosine between residual and columns of the Jacobian
-_NEARLY_STATIONARY = 1e-5  # where rounding lets no step go further
-_ESCAPES = ((1e-3, 2), (0.1, 2), (1.0, 4))  # how far from a stationary point that is no root, and how many starts
-_DISTINCT = 1e-6
+_SLAB = 1 << 16  # entries of Jacobians at a time, so that they stay in the cache, and memory is bounded
+_DISTINCT, _DISTINCT_MULTIPLE = 1e-6, 1e-3
+_BESIDE = 1e-6
 
 
 @dataclass
 class Roots:
-    """Solutions of B systems with p unknowns and m equations, in NumPy."""
+    """Solutions of B systems with p unknowns and m equations, in NumPy; equation by equation, whether it holds."""
 
     x: np.ndarray
     residual: np.ndarray
-    largest: np.ndarray  # absolute residual of each system
     jacobian: Any
+    holds: np.ndarray
+    size: np.ndarray  # what residuals are compared to
     status: np.ndarray
-    solved: np.ndarray
     rank: np.ndarray
     null_space: list[np.ndarray]
     roots: Any  # an array (n_found, p) per system
     n_iter: np.ndarray
-    n_evaluations: int
-    tol: float
-    max_iter: int
+    n_evaluations: int = 0
+    tol: float | None = None
+    max_iter: int = 0
+    equations: tuple = ()  # their texts
+
+    @property
+    def solved(self):
+        """Whether every equation holds."""
+        return self.holds.all(1)
+
+    @property
+    def largest(self):
+        """The largest absolute residual of each system."""
+        return np.abs(self.residual).max(1)
 
     def message(self, i: int) -> str:
         """Return the sentence about one system."""
-        size = self.x.shape[1]
-        facts = {"largest": self.largest[i], "rank": self.rank[i], "n_unknowns": size}
+        size, amount = self.x.shape[1], np.abs(self.residual[i])
+        with np.errstate(all="ignore"):
+            worst = int(np.argmax(amount / np.where(self.size[i] > 0, self.size[i], np.finfo(float).tiny)))
+        name = f'"{self.equations[worst].strip()}"' if self.equations else f"equation {worst + 1}"
+        against = f"terms of size {self.size[i, worst]:.2g}" if self.tol is None else f"tol={self.tol:g}"
+        facts = {"worst": f"{name} is left with {amount[worst]:.1e} (against {against})", "rank": self.rank[i]}
         text = MESSAGES[f"system_{self.status[i]}"]
         if self.status[i] == "solved" and self.rank[i] < size:
             text += MESSAGES["system_not_unique"]
-        return text.format(tol=self.tol, max_iter=self.max_iter, **facts)
-
-
-class Equations(Batch):
-    """Equations over a batch of systems: a function of ``(x, shared, own)``, bounds, and what each system owns."""
-
-    def __init__(self, function, own, lower, upper):
-        kind, numbers = LossKind.of(SquaredError())
-        data = Data((), own, np.zeros((1, 1)), np.ones((1, 1)), numbers, lower[None], upper[None])
-        super().__init__(function, kind, data, LevenbergMarquardt(stops_at_roots=True))
-
-    def evaluate(self, x, index=slice(None)):
-        """Return residuals and Jacobians of some systems."""
-        return self.linearize(x, index)[:2]
-
-    def project(self, x):
-        """Return the nearest unknowns within the bounds."""
-        return np.clip(x, self.data.lower, self.data.upper)
+        within = "rounding errors" if self.tol is None else f"tol={self.tol:g}"
+        return text.format(max_iter=self.max_iter, n_unknowns=size, within=within, largest=amount.max(), **facts)
 
 
 def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, report=None) -> Roots:
     """Solve B systems from starts of shape (B, n_starts, p)."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = _solve_linear(equations, starts[:, 0], tol, random_state)
-        x, status, roots, n_iter = found or _search(equations, starts, tol, max_iter, random_state, report)
-        residual, jacobian = equations.evaluate(x)
-        largest = np.abs(residual).max(1)
-        solved = np.isfinite(largest) & (largest <= tol)
-        rank, null_space = ranks(x, residual, jacobian)
-    status = np.where(solved & (status != "minimum_norm"), "solved", status)
-    return Roots(
-        x, residual, largest, jacobian, status, solved, rank, null_space, roots, n_iter, equations.n_evaluations, tol,
-        max_iter,
-    )  # fmt: skip
-
-
-def _solve_linear(equations, x, tol, random_state):
-    """Return the least-norm least-squares solutions if every system is linear and they obey the bounds, else None."""
-    index = np.arange(len(x))
-    for part in (index[:8], index):  # a few systems tell most nonlinear ones
-        linear = _linearization(equations, x[part], part, random_state)
-        if linear is None:
-            return None
-    residual, jacobian = linear
-    offset = residual - np.einsum("bmp,bp->bm", jacobian, x)
-    scale = np.sqrt((jacobian**2).sum(2, keepdims=True))  # rows in one unit, so that rank means what it should
-    scale = np.where(scale > 0, scale, 1.0)
-    solution, rank = least_norm(jacobian / scale, -offset / scale[:, :, 0])
-    if (solution != equations.project(solution)).any():
-        return None
-    left, _ = equations.evaluate(solution)
-    contradict = ~(np.abs(left).max(1) <= tol)  # such equations are weighed as they stand
-    solution[contradict] = least_norm(jacobian[contradict], -offset[contradict])[0]
-    if (solution != equations.project(solution)).any():
-        return None
-    status = np.where(contradict, "least_squares", np.where(rank < x.shape[1], "minimum_norm", "solved"))
-    return solution, status, solution[:, None], np.zeros(len(x), int)
-
-
-def _linearization(equations, x, index, random_state):
-    """Return residuals and Jacobians if they show that the systems are linear, else None."""
-    reach = np.array([0.0, 1.0, 30.0])[:, None, None]
-    points = equations.project(x + reach * random_state.normal(size=(3, *x.shape)) * (1.0 + np.abs(x)))
-    found = equations.evaluate(points.reshape(-1, x.shape[1]), np.tile(index, 3))
-    if not all(np.isfinite(part).all() for part in found):
-        return None
-    (residual, *there), (jacobian, *slopes) = (part.reshape(3, len(x), *part.shape[1:]) for part in found)
-    size = np.abs(jacobian).max((1, 2), keepdims=True)
-    for other, value, slope in zip(points[1:], there, slopes, strict=True):
-        step = np.einsum("bmp,bp->bm", jacobian, other - x)
-        noise = 1e-12 * (np.abs(jacobian).sum((1, 2)) * np.abs(other).max(1) + np.abs(residual).max(1) + 1.0)
-        close = np.abs(value - residual - step) <= noise[:, None]
-        if not (close.all() and (np.abs(slope - jacobian) <= 64 * _EPS * size).all()):
-            return None
-    return residual, jacobian
-
-
-def _search(equations, starts, tol, max_iter, random_state, report):
-    """Minimize from all starts; leave stationary points that are no roots, if there is a way down."""
     n_systems, n_starts, size = starts.shape
-
-    def attempts(owner, x, report=None):
-        return equations.run(
-            equations.data.take(owner), x, max_iter=max_iter, tol=_STATIONARY, root_tol=tol, report=report
-        )
-
-    owner = np.repeat(np.arange(n_systems), n_starts)
-    tried = attempts(owner, starts.reshape(-1, size), report)
-    best = best_of(owner, tried, tol)
-    for reach, count in _ESCAPES:
-        stuck = np.flatnonzero(~(best["largest"] <= tol) & (best["status"] != NONFINITE))
-        if equations.interrupted or not len(stuck):
-            break
-        again = np.repeat(stuck, count)
-        x = best["theta"][again]
-        x = equations.project(x + reach * (0.1 + np.abs(x)) * random_state.normal(size=x.shape))
-        owner, tried = np.append(owner, again), np.append(tried, attempts(again, x))
-        best = best_of(owner, tried, tol)
-    status = equations.statuses(best, "stationary", _NEARLY_STATIONARY, "stationary")
-    return best["theta"].copy(), status, _distinct(owner, tried, n_systems, tol), best["count"].astype(int)
+    directions = random_state.normal(size=(2, size))  # the same for every system, as if it were alone
+    step = max(_SLAB // (n_starts * size**2), 1)
+    parts, done = [], 0
+    with np.errstate(all="ignore"), on_one_thread():
+        for first in range(0, n_systems, step):
+            member = np.arange(first, min(first + step, n_systems))
+            tell = None if report is None else partial(_tell, report, done, n_systems * n_starts)
+            parts.append(_find(equations, member, starts[member], tol, max_iter, directions, tell))
+            done += len(member) * n_starts
+    found = parts[0] if len(parts) == 1 else _joined(parts)
+    found.n_evaluations, found.tol, found.max_iter = equations.n_evaluations, tol, max_iter
+    return found
 
 
-def _distinct(owner, tried, n_systems, tol):
-    """Return the distinct solutions found for each system."""
-    solved = np.flatnonzero(tried["largest"] <= tol)
-    solved = solved[np.argsort(owner[solved], kind="stable")]
-    x, counts = tried["theta"][solved], np.bincount(owner[solved], minlength=n_systems)
-    if (counts == 1).all():
-        return x[:, None]
-    return [_without_repeats(group) for group in np.split(x, np.cumsum(counts)[:-1])]
+def _tell(report, before, total, done, value):
+    report(before + done, total, value, before + done == total)
 
 
-def _without_repeats(group):
-    """Return the distinct rows, sorted by their first entry, the second ..., whatever the rounding of equal ones."""
-    kept: list[Any] = []
-    for x in group:
-        if all(np.abs(x - k).max() > _DISTINCT * (1.0 + np.abs(x).max()) for k in kept):
-            kept.append(x)
-    found = np.reshape(kept, (-1, group.shape[1]))
-    unit = np.abs(found).max(axis=0, initial=0.0)
-    return found[np.lexsort(np.round(found / np.where(unit > 0, unit, 1.0), 8).T[::-1])]
+def _joined(parts):
+    names = ("x", "residual", "jacobian", "holds", "size", "status", "rank", "n_iter")
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    null_space = [basis for part in parts for basis in part.null_space]
+    roots: Any = [part.roots for part in parts]
+    roots = (
+        np.concatenate(roots)
+        if all(isinstance(part, np.ndarray) for part in roots)
+        else [found for part in roots for found in part]
+    )
+    return Roots(**arrays, null_space=null_space, roots=roots)
+
+
+def _find(equations, member, starts, tol, max_iter, directions, report):
+    """Solve some systems, given by their numbers."""
+    n_systems, n_starts, size = starts.shape
+    first = np.ascontiguousarray(starts[:, 0].T)
+    point = equations.at(first, member)
+    linear = np.flatnonzero(linear_members(equations, member, point, directions) & point.is_finite)
+    status, count = np.full(n_systems, "", "U13"), np.zeros(n_systems, int)
+    end = point.take(slice(None))
+    end = type(end)(*(np.array(part) for part in end))
+    if len(linear):
+        there, words = solve_linear(equations, member[linear], point.take(linear))
+        came_out = words != ""
+        end.put(linear[came_out], there.take(came_out))
+        status[linear] = words
+    roots: dict[int, Any] = {}
+    rest = np.flatnonzero(status == "")
+    if len(rest):
+        owner = np.repeat(rest, n_starts)
+        begin = point.take(rest)
+        if n_starts > 1:
+            begin = equations.at(np.ascontiguousarray(starts[rest].reshape(-1, size).T), member[owner])
+        ends = Search(
+            equations, member[owner],
+            lambda at, who: satisfied(equations, who, at, tol)[0].all(0), max_iter, directions[0], report,
+        ).run(begin)  # fmt: skip
+        best = _best(owner, ends, point) if n_starts > 1 else slice(None)
+        end.put(rest, ends.point.take(best))
+        status[rest], count[rest] = ends.status[best], ends.count[best]
+        if n_starts > 1:
+            for i, found in zip(rest.tolist(), _distinct(owner, ends, starts), strict=True):
+                roots[i] = found
+    return _judged(equations, member, end, first, status, roots, count, tol)
+
+
+def _judged(equations, member, end, first, status, roots, count, tol):
+    holds, size = satisfied(equations, member, end, tol)
+    solved = holds.all(0)
+    rank, null_space = ranks(end.jacobian, _beside(equations, member, end, first))
+    status = np.where(solved & (status != "minimum_norm"), "solved", status)
+    status = np.where(~solved & np.isin(status, ("solved", "minimum_norm")), "stalled", status)
+    x = end.x.T.copy()
+    none, alone = x[:0], x[:, None]
+    found: Any = alone if solved.all() and not roots else [
+        roots.get(i, alone[i] if solved[i] else none) for i in range(len(x))
+    ]  # fmt: skip
+    return Roots(
+        x,
+        end.residual.T.copy(),
+        end.jacobian.transpose(2, 0, 1),
+        holds.T,
+        size.T,
+        status,
+        rank,
+        null_space,
+        found,
+        count,
+    )
+
+
+def _beside(equations, member, end, first):
+    """Return Jacobians a little way off in a direction like no other."""
+    shift = _BESIDE * np.maximum(np.abs(end.x), 1e-30 * np.abs(first)) * np.cos(np.arange(1, len(end.x) + 1))[:, None]
+    return equations.at(equations.project(end.x + shift), member).jacobian
+
+
+def _best(owner, ends, first):
+    """Return for each owner its first attempt at a root, else the one that is left with the least."""
+    weight = row_weights(first, magnitudes(first.x, first.jacobian))
+    value = ((weight[:, owner] * ends.point.residual) ** 2).sum(0)
+    value = np.where(ends.is_root, -1.0, np.where(np.isfinite(value), value, np.inf))
+    order = np.lexsort((value, owner))
+    return order[np.unique(owner[order], return_index=True)[1]]
+
+
+def _distinct(owner, ends, starts):
+    """Return the distinct roots found for each owner."""
+    rank = np.linalg.matrix_rank
+    found: dict[int, list[int]] = {int(i): [] for i in np.unique(owner)}
+    for k in np.flatnonzero(ends.is_root):
+        found[int(owner[k])].append(int(k))
+    for i, attempts in found.items():
+        x = ends.point.x[:, attempts].T
+        if len(attempts) < 2:
+            yield x
+            continue
+        spread = np.abs(starts[i]).max(0)
+        kept: list[Any] = []
+        for at, root in zip(attempts, x, strict=True):
+            jacobian = ends.point.jacobian[..., at] * np.maximum(np.abs(root), 1e-9 * spread)
+            unit = np.linalg.norm(jacobian, axis=1, keepdims=True)
+            simple = rank(jacobian / np.where(unit > 0, unit, 1.0), tol=1e-5) == len(root)
+            near = _DISTINCT if simple else _DISTINCT_MULTIPLE
+            if not any(_same(root, other, near, spread) for other in kept):
+                kept.append(root)
+        yield _sorted(np.array(kept))
+
+
+def _same(root, other, near, spread):
+    return (np.abs(root - other) <= near * np.maximum(np.abs(root), np.abs(other)) + 1e-9 * spread).all()
+
+
+def _sorted(roots):
+    """Return roots by their first unknown, the second ..., whatever the rounding of equal ones."""
+    unit = np.abs(roots).max(axis=0, initial=0.0)
+    return roots[np.lexsort(np.round(roots / np.where(unit > 0, unit, 1.0), 8).T[::-1])]
