@@ -123,6 +123,15 @@ class Expression:
         return parse_equation, (self.text,)
 
 
+def step_name(step) -> tuple[str, float | None]:
+    """Return the name of the function of a step, "add", "neg", "power", "sin" ..., and the exponent of a power."""
+    function = step[0]
+    if isinstance(function, partial) and function.func is _power:
+        return "power", function.args[0]
+    names = {known: name.removesuffix("imum").replace("arc", "a") for name, (known, _) in _FUNCTIONS.items()}
+    return names.get(function) or function.__name__, None
+
+
 def parse(text: str) -> Expression:
     """Turn a formula such as ``"a * exp(-x / tau) + c"`` into a function of tensors; equal texts give one object.
 
