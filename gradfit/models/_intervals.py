@@ -255,8 +255,8 @@ def narrowed(name, w, a, b):
             a = meet(a, product(w, b))
             return a, quotient(a, w, b)
         case "max":
-            a, b = (np.stack([part[0], np.minimum(part[1], w[1])]) for part in (a, b))
-            return a, b
+            below = np.stack([np.full_like(w[1], -_INF), w[1]])
+            return meet(a, below), meet(b, below)
         case "neg":
             return meet(a, -w[::-1]), b
         case "abs":

@@ -641,3 +641,19 @@ def test_empty_start_is_refused():
 def test_solver_objects(solver):
     result = minimize(rosenbrock, [-1.2, 1.0], solver=solver)
     np.testing.assert_allclose(result.x, [1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "power",
+    [
+        lambda x: x**2, lambda x: x**2.0, lambda x: tf.pow(x, 2.0), lambda x: x ** tf.constant(2.0, tf.float64),
+        lambda x: x**1 * x, lambda x: x**0 * x**2,
+    ],
+)  # fmt: skip
+def test_derivatives_at_the_zero_of_a_power(power):
+    e = np.e
+    for order, expected in enumerate([0, 2 * e, 6 * e, 12 * e, 20 * e], 1):
+        found = derivative(lambda x: power(x - 1) * tf.exp(x), [1.0, 1.0], order=order)
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
+    found = hessian(lambda x: tf.reduce_sum(power(x - 1) * tf.exp(x)), [1.0, 1.0])
+    np.testing.assert_allclose(found, 2 * e * np.eye(2), rtol=1e-14)

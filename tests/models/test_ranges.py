@@ -14,6 +14,7 @@ FORMULAS = [
     *(f"{name}(x, y)" for name in sorted(OF_TWO)),
     "x**2", "x**3", "x**-2", "x**-3", "x**0.5", "x**1.7", "x**-1.5", "x**0", "x**1", "x**17", "x**p", "x**(p - 1)",
     "x**(1/3)", "x/y", "x*y - y", "x*x*y", "sin(x*y) + exp(x - y)", "abs(x)*max(x, y)/cosh(y)", "pi*p - 3", "2**y",
+    "max(x, 0.3)", "min(0.3, y)", "atan2(x, 0.3)", "0.3 - x", "p/x", "abs(0.3*x - p)",
 ]  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 NOISE = 1e-10  # of TensorFlow's values, where its functions saturate
