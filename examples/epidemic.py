@@ -1,6 +1,6 @@
 """An epidemic: the rates of a differential equation, fitted to daily counts, with their errors.
 
-The model is a program: SIR, s' = -b s i, i' = b s i - g i, by the classical Runge-Kutta method in a loop.
+The model is a program: SIR, s' = -b s i, i' = b s i - g i, by the classical Runge-Kutta method, day by day.
 Run it with: python examples/epidemic.py [picture.png]
 """
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from gradfit import NonlinearRegression
 
 TRUTH = {"infection": 0.45, "recovery": 0.12, "first": 2e-3}
-DAYS, STEPS = 60, 4  # steps a day
+DAYS = 60
 
 
 def slopes(state, infection, recovery):
@@ -23,16 +23,13 @@ def slopes(state, infection, recovery):
 
 def infected(day, infection, recovery, first):
     """The share of infected people on days 0, 1, 2 ..."""
-    h = 1.0 / STEPS
 
     def step(state, _):
-        for _ in range(STEPS):
-            k1 = slopes(state, infection, recovery)
-            k2 = slopes(state + h / 2 * k1, infection, recovery)
-            k3 = slopes(state + h / 2 * k2, infection, recovery)
-            k4 = slopes(state + h * k3, infection, recovery)
-            state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        return state
+        k1 = slopes(state, infection, recovery)
+        k2 = slopes(state + k1 / 2, infection, recovery)
+        k3 = slopes(state + k2 / 2, infection, recovery)
+        k4 = slopes(state + k3, infection, recovery)
+        return state + (k1 + 2 * k2 + 2 * k3 + k4) / 6
 
     start = tf.stack([1.0 - first, first])
     return tf.concat([start[None], tf.scan(step, day[1:], start)], axis=0)[:, 1]
@@ -44,8 +41,8 @@ def main(picture="epidemic.png"):
     counts = np.random.default_rng(0).poisson(5_000 * curve) / 5_000
     model = NonlinearRegression(infected, p0=[0.3, 0.2, 1e-3], bounds=[(0, 2), (0, 1), (0, 0.1)])
     model.fit(day[:, None], counts)
-    for name, value in TRUTH.items():
-        print(f"{name:10s} {model.params_[name]:8.5f} +- {model.std_errors_[name]:.5f}, in truth {value:g}")
+    for (name, value), error in zip(TRUTH.items(), model.std_errors_, strict=True):
+        print(f"{name:10s} {model.params_[name]:8.5f} +- {error:.5f}, in truth {value:g}")
 
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     ax = figure.subplots()

@@ -6,6 +6,7 @@ Each maps parameters (B, p), what all members share and what each one owns to (B
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
@@ -54,9 +55,11 @@ class CalledEquations:
 
     def jacobians_in_turn(self, theta, shared, own):
         """Return the results and the transposed Jacobians, (B, p, m), one member after the other."""
+        by_rows = partial(_tape.jacobian, loops=True)
+        jacobian = _tape.jacobian_by_columns if self.function.keeps_steps else by_rows
 
         def one(member):
-            z, rows = _tape.jacobian(lambda x: self._one((x, *member[1:]), shared), member[0], loops=True)
+            z, rows = jacobian(lambda x: self._one((x, *member[1:]), shared), member[0])
             rows = tf.zeros([tf.size(z), tf.size(member[0])], tf.float64) if rows is None else rows
             return z, tf.transpose(rows)
 
