@@ -339,3 +339,12 @@ def test_csv_stream(run):
     assert list(model.feature_names_in_) == ["age", "visits", "balance"]
     assert model.converged_
     assert numbers(output, "visits")[0] == pytest.approx(0.4, abs=0.05)
+
+
+def test_epidemic(run):
+    model, output = run("epidemic")
+    for name, truth in load("epidemic").TRUTH.items():
+        found, error, printed = numbers(output, name)
+        assert printed == truth
+        assert abs(found - truth) < 3 * error < 0.3 * truth
+    assert model.converged_

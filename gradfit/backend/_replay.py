@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from gradfit.backend._tensorflow import tf
@@ -40,11 +40,29 @@ class Replay:
         return tf.nest.pack_sequence_as(self._structure, [values[output] for output in self._outputs])
 
 
+def power(exponent: float, base):
+    """Return ``base ** exponent``: products and roots have exact derivatives at zero and below, `tf.pow` may not."""
+    if exponent not in range(-16, 17):
+        return tf.sqrt(base) if exponent == 0.5 else tf.pow(base, exponent)
+    if exponent < 0:
+        return tf.math.reciprocal(power(-exponent, base))
+    if exponent < 2:
+        return base if exponent else tf.ones_like(base)
+    root = power(exponent // 2, base)
+    return tf.square(root) * base if exponent % 2 else tf.square(root)
+
+
 def _step(op) -> tuple:
     """Return an operation's function, which tensors are which of its arguments, its attributes and its results."""
     outputs = [tensor.ref() for tensor in op.outputs]
     if op.type == "Const":
         return tf.constant, (), {"value": tf.make_ndarray(op.get_attr("value")), "dtype": op.get_attr("dtype")}, outputs
+    if (
+        op.type == "Pow"
+        and op.inputs[1].shape.rank == 0
+        and (exponent := tf.get_static_value(op.inputs[1])) is not None
+    ):
+        return partial(power, float(exponent)), (("base", op.inputs[0].ref()),), {}, outputs
     function, inputs, told = getattr(tf.raw_ops, op.type), iter([tensor.ref() for tensor in op.inputs]), set()
     arguments: dict[str, Any] = {}
     for argument in op.op_def.input_arg:

@@ -110,6 +110,25 @@ def jacobian(fun, x, loops: bool = False):
     return value, _rows(tape, value, x, loops)
 
 
+def jacobian_by_columns(fun, x):
+    """Return a function's value, (m,), and its Jacobian, (m, p), None where unconnected, in p passes instead of m.
+
+    They are the derivatives of the backward pass with respect to its seed.
+    """
+    with tf.GradientTape(persistent=True) as outer:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = fun(x)
+        seed = tf.ones_like(value)
+        outer.watch(seed)
+        back = _dense(tape.gradient(value, x, output_gradients=seed))
+    if back is None:
+        return value, None
+    units = [tf.one_hot(k, x.shape[0], dtype=x.dtype) for k in range(x.shape[0])]
+    columns = [outer.gradient(back, seed, output_gradients=unit, unconnected_gradients="zero") for unit in units]
+    return value, tf.stack(columns, axis=1)
+
+
 def value_gradient_and_hessian(fun, x, loops: bool = False):
     """Return a scalar function's value, gradient and Hessian; gradient and Hessian are None where unconnected."""
     with tf.GradientTape(persistent=True) as outer:

@@ -18,6 +18,7 @@ from gradfit.objectives._bounds import bounds_of, check_inside, start_of
 from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import warn
 from gradfit.solvers._settings import COUNT, OPTIONAL_POSITIVE, check_settings
+from gradfit.solvers.batched._all_roots import find_all_roots
 from gradfit.solvers.batched._equations import Equations
 from gradfit.solvers.batched._roots import Roots, find_roots
 from gradfit.solvers.batched._starts import draw_starts
@@ -49,9 +50,11 @@ class EquationSystem(BaseEstimator):
         Where to start, ones by default. A callable needs it, or `unknowns`, to know how many unknowns there are.
     bounds : dict, sequence of pairs or scipy.optimize.Bounds, optional
         ``{"x": (0, None)}`` or one pair per unknown. No iterate leaves them.
-    n_starts : int, default=1
-        Starts per system: x0 and low-discrepancy points inside the bounds or around x0, all in one batch.
+    n_starts : int or "all", default=1
+        Starts per system: x0 and low-discrepancy points inside the bounds or around x0, all in one batch. "all" finds
+        and proves every root within finite bounds, of equations given as strings: see Notes.
     max_iter : int, default=200
+        Iterations from each start; with "all", how often boxes are halved.
     tol : float, optional
         None, the default, is relative: an equation holds where its residual is a rounding error, at most 128 units in
         the last place of the terms that it is made of, ``|J| |x|`` or the summands of a formula. A number is the
@@ -82,16 +85,29 @@ class EquationSystem(BaseEstimator):
         Directions in which the residuals do not change to first order.
     roots_ : ndarray of shape (n_found, n_unknowns), or a sequence of them
         The distinct solutions found from all starts, sorted by their first unknown, the second ...; they need not be
-        all there are.
+        all there are, unless `complete_`.
+    complete_ : bool or ndarray
+        Whether `roots_` are proved to be all roots within the bounds.
+    undecided_ : ndarray of shape (n_boxes, n_unknowns, 2), or list of them
+        With "all": the boxes that may hold further roots.
     n_iter_ : int or ndarray
     unknown_names_, parameter_names_ : tuple of str
     parameter_rows_ : ndarray of shape (n_systems, n_parameters), or None
         The parameters that the systems were solved for.
     device_ : str
 
+    Notes
+    -----
+    ``n_starts="all"`` takes ranges of the formulas over boxes by interval arithmetic: boxes without a zero are dropped,
+    the others narrowed by the interval Newton method and halved, until ``|Y f(c)| + |I - Y f'(box)| r < r`` proves that
+    a box of radius r about c holds exactly one root (Krawczyk). Then `solved_` means a proved root, whatever `tol`;
+    `solution_` is the first root, or the nearest to x0; `predict` searches anew; `status_` is "solved", "no_root",
+    which is proved as well, or "undecided": multiple roots cannot be proved. Numbers count as the nearest floats; a
+    power with an unknown exponent has a base >= 0; of more equations than unknowns, all hold within rounding.
+
     References
     ----------
-    More: Lecture Notes in Mathematics 630 (1978).
+    More: Lecture Notes in Mathematics 630 (1978). Krawczyk: Computing 4 (1969). Neumaier: Interval Methods (1990).
 
     Examples
     --------
@@ -101,6 +117,9 @@ class EquationSystem(BaseEstimator):
     [[0.8944, 0.4472], [4.4721, 2.2361]]
     >>> system.solved_.tolist()
     [True, True]
+    >>> every = EquationSystem(["x**2 + y**2 = 5", "x*y = 2"], bounds=[(-9, 9), (-9, 9)], n_starts="all").fit()
+    >>> every.roots_.round(6).tolist(), every.complete_
+    ([[-2.0, -1.0], [-1.0, -2.0], [1.0, 2.0], [2.0, 1.0]], True)
     """
 
     def __init__(
@@ -191,7 +210,11 @@ class EquationSystem(BaseEstimator):
         return float(np.mean(found.holds))
 
     def _check_settings(self):
-        check_settings("EquationSystem", self.get_params(deep=False), max_iter=COUNT, tol=OPTIONAL_POSITIVE)
+        settings = self.get_params(deep=False) | ({"n_starts": 1} if self.n_starts == "all" else {})
+        starts = COUNT._replace(allowed="an integer >= 1, or 'all'")
+        check_settings("EquationSystem", settings, max_iter=COUNT, tol=OPTIONAL_POSITIVE, n_starts=starts)
+        if callable(self.equations) and self.n_starts == "all":
+            raise ValueError("EquationSystem: n_starts='all' takes ranges of formulas; write the equations as strings.")
         if not callable(self.equations):
             given = self.equations
             if isinstance(given, str) or not len(given) or not all(isinstance(text, str) for text in given):
@@ -216,7 +239,8 @@ class EquationSystem(BaseEstimator):
 
     def _solve(self, names, parameters, rows, start, n_starts) -> Roots:
         lower, upper = bounds_of(self.bounds, names)
-        check_inside(start, lower, upper, names, "x0")
+        if n_starts != "all" or self.x0 is not None:
+            check_inside(start, lower, upper, names, "x0")
         n_systems = 1 if rows is None else len(rows)
         if start.ndim == 2 and len(start) != n_systems:
             raise ValueError(f"x0 has {len(start)} rows, but there are {n_systems} systems.")
@@ -225,6 +249,11 @@ class EquationSystem(BaseEstimator):
         with on_device(self.device) as self.device_:
             function = self._function(names, parameters, start, rows)
             equations = Equations(function, () if rows is None else (rows,), lower, upper)
+            if n_starts == "all":
+                return find_all_roots(
+                    equations, function, rows, None if self.x0 is None else x0, max_iter=self.max_iter,
+                    report=batch_printer("EquationSystem", "boxes", "roots") if self.verbose else None,
+                )  # fmt: skip
             starts = draw_starts(x0, lower, upper, n_starts, random_state)
             found = find_roots(
                 equations, starts, tol=self.tol, max_iter=self.max_iter, random_state=random_state,
@@ -233,11 +262,12 @@ class EquationSystem(BaseEstimator):
         return found if callable(self.equations) else replace(found, equations=tuple(self.equations))
 
     def _solve_near(self, rows) -> Roots:
+        start = start_of(self.x0, self.unknown_names_, "x0")
+        start = start if start.ndim == 1 else start[0]
+        if self.n_starts == "all":
+            return self._solve(self.unknown_names_, self.parameter_names_, rows, start, "all")
         solved = np.atleast_1d(self.solved_)
-        if not solved.any():
-            start = start_of(self.x0, self.unknown_names_, "x0")
-            start = start if start.ndim == 1 else start[0]
-        else:
+        if solved.any():
             spread = self.parameter_rows_.std(axis=0)
             unit = np.where(spread > 0, spread, 1.0)
             nearest = pairwise_distances_argmin(rows / unit, self.parameter_rows_[solved] / unit)
@@ -255,17 +285,20 @@ class EquationSystem(BaseEstimator):
         self.solution_, self.residual_, self.residual_norm_ = map(one, (found.x, found.residual, found.largest))
         self.solution_dict_ = {name: one(values) for name, values in zip(self.unknown_names_, found.x.T, strict=True)}
         self.solved_ = one(found.solved)
-        self.converged_ = one(found.solved | np.isin(found.status, ("stationary", "least_squares")))
+        self.converged_ = one(found.solved | np.isin(found.status, ("stationary", "least_squares", "no_root")))
         self.unique_ = one(found.solved & (found.rank == found.x.shape[1]))
         self.rank_, self.n_iter_, self.status_ = map(one, (found.rank, found.n_iter, found.status))
         self.null_space_, self.roots_ = one(found.null_space), one(found.roots)
+        self.complete_ = one(found.complete)
+        self.undecided_ = None if found.undecided is None else one(found.undecided)
 
     def _warn(self, found: Roots):
-        failed = np.flatnonzero(~found.solved)
+        failed = np.flatnonzero(~found.solved | np.isin(found.status, ("undecided", "interrupted")))
         if not len(failed):
             return
         where = ""
         if len(found.x) > 1:
             shown = ", ".join(map(str, failed[:_SHOWN])) + (", ..." if len(failed) > _SHOWN else "")
-            where = f"{len(failed)} of {len(found.x)} systems are not solved, at rows {shown}. The first: "
+            what = "solved in full" if self.n_starts == "all" else "solved"
+            where = f"{len(failed)} of {len(found.x)} systems are not {what}, at rows {shown}. The first: "
         warn("EquationSystem", where + found.message(failed[0]))

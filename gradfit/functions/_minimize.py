@@ -10,7 +10,7 @@ from gradfit.models._user_function import as_tensor, traced_at
 from gradfit.objectives._bounds import bounds_of, check_inside
 from gradfit.objectives._function import FunctionObjective
 from gradfit.solvers import _loop
-from gradfit.solvers._result import CONVERGED_STATUSES, MESSAGES
+from gradfit.solvers._result import CONVERGED_STATUSES, MESSAGES, warn
 from gradfit.solvers._settings import check_settings
 from gradfit.solvers._solver import Start
 from gradfit.solvers._strategy import find_solver
@@ -70,6 +70,7 @@ def minimize(
     function = traced_at("minimize", fun, start, is_scalar=True)
     function.differentiated(_tape.value_and_gradient, start)
     objective = FunctionObjective(function, start, *limits)
+    _check_repeats(objective, flat, fun, found)
 
     def stop_at(theta):
         stop = callback(np.reshape(theta, start.shape))
@@ -103,8 +104,31 @@ def _ending(objective, start, result):
         status = "interrupted"
     elif status in ("max_iter", "stalled") and _keeps_falling(objective, start, result):
         status = "unbounded"
+    elif status == "stalled" and _ends_at_a_wall(objective, result):
+        status = "nonfinite"
     own = f"function_{status}"
     return status, MESSAGES[own if own in MESSAGES else status].format(**facts, value=result.value)
+
+
+def _check_repeats(objective, start, fun, solver):
+    """Raise ValueError, or warn where a solver takes it, if two calls at the start differ by more than rounding."""
+    first, second = (objective.evaluate(start).value for _ in range(2))
+    if not abs(first - second) > np.sqrt(objective.eps) * max(abs(first), abs(second)):
+        return
+    text = (
+        f"fun={fun!r} is random: two calls at x0 gave {first:g} and {second:g}. Draw its random numbers once, outside"
+    )
+    if solver.is_monotone:
+        raise ValueError(f"minimize: {text}, or take solver='adam'.")
+    warn("minimize", f"{text}, or mind that where this stops says little about a minimum.")
+
+
+def _ends_at_a_wall(objective, result) -> bool:
+    """Return whether the function is not finite a little down the gradient, on the scale of the result."""
+    largest = np.abs(result.gradient).max()
+    step = 2.0 * np.abs(result.theta).max() / (largest if largest > 0 else 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return not objective.evaluate(objective.project(result.theta - step * result.gradient)).is_finite
 
 
 def _keeps_falling(objective, start, result) -> bool:

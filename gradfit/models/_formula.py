@@ -8,6 +8,7 @@ list of steps for a stack machine. So a formula from a stranger can at worst be 
 from __future__ import annotations
 
 import ast
+import keyword
 import math
 import operator
 import re
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
+from gradfit.backend._replay import power
 from gradfit.backend._tensorflow import tf
 
 __all__ = ["RESERVED", "Expression", "parse", "parse_equation"]
@@ -27,18 +29,6 @@ _MAX_DEPTH = 1_000  # Python's reader recurses: left to itself it gives up anywh
 
 def _math(name: str, *arguments):
     return getattr(tf.math, name)(*arguments)  # looked up late, so that TensorFlow is imported late
-
-
-def _power(exponent: float, base):
-    """Return ``base ** exponent``: products and roots have exact derivatives at zero and below, `tf.pow` may not."""
-    if exponent not in range(-16, 17):
-        return tf.sqrt(base) if exponent == 0.5 else tf.pow(base, exponent)
-    if exponent < 0:
-        return tf.math.reciprocal(_power(-exponent, base))
-    if exponent < 2:
-        return base if exponent else tf.ones_like(base)
-    root = _power(exponent // 2, base)
-    return tf.square(root) * base if exponent % 2 else tf.square(root)
 
 
 _INVERSES = "asin acos atan asinh acosh atanh"
@@ -161,6 +151,15 @@ class Expression:
         return parse_equation, (self.text,)
 
 
+def step_name(step) -> tuple[str, float | None]:
+    """Return the name of the function of a step, "add", "neg", "power", "sin" ..., and the exponent of a power."""
+    function = step[0]
+    if isinstance(function, partial) and function.func is power:
+        return "power", function.args[0]
+    names = {known: name.removesuffix("imum").replace("arc", "a") for name, (known, _) in _FUNCTIONS.items()}
+    return names.get(function) or function.__name__, None
+
+
 def parse(text: str) -> Expression:
     """Turn a formula such as ``"a * exp(-x / tau) + c"`` into a function of tensors; equal texts give one object.
 
@@ -175,7 +174,6 @@ def parse(text: str) -> Expression:
     return parse_equation(text)
 
 
-@lru_cache(maxsize=1024)
 def parse_equation(text: str) -> Expression:
     """Turn an equation such as ``"A + B = 9"`` into a function that is zero where it holds.
 
@@ -188,6 +186,11 @@ def parse_equation(text: str) -> Expression:
     >>> parse_equation("A + B = 9")({"A": tf.constant(2.0), "B": tf.constant(10.0)}).numpy().item()
     3.0
     """
+    return (_kept if isinstance(text, str) else Expression)(text)  # lists have no hash; Expression refuses them
+
+
+@lru_cache(maxsize=1024)
+def _kept(text: str) -> Expression:
     return Expression(text)
 
 
@@ -219,7 +222,12 @@ def _postfix(text: str) -> list:
         todo: list[tuple[Any, int]] = [(ast.parse(text, mode="eval").body, 1)]
     except SyntaxError as error:
         part, reason = (error.text or text)[max((error.offset or 1) - 1, 0) :], re.split("[.:]", error.msg)[0]
-        raise _refusal(text, part or text, f"cannot be read ({reason}); products need a *, as in 2*x") from None
+        words = [word for word in re.findall(r"[A-Za-z_]\w*", text) if keyword.iskeyword(word)]
+        advice = "products need a *, as in 2*x"
+        if words:
+            other = "lam" if words[0] == "lambda" else f"{words[0]}_"
+            advice = f"{words[0]!r} is a keyword of Python and cannot be a name; write {other}"
+        raise _refusal(text, part or text, f"cannot be read ({reason}); {advice}") from None
     except (RecursionError, MemoryError):
         raise _refusal(text, text, "is nested too deeply; split it up") from None
     steps: list[Any] = []
@@ -231,7 +239,7 @@ def _postfix(text: str) -> list:
         elif node == _NEGATIVE and isinstance(steps[-1], float):
             steps[-1] = -steps[-1]
         elif node == _POWER and isinstance(steps[-1], float):
-            steps[-1] = (partial(_power, steps[-1]), 1)
+            steps[-1] = (partial(power, steps[-1]), 1)
         elif node is not None:
             steps.append(node)
         if depth > _MAX_DEPTH:

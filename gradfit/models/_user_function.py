@@ -53,6 +53,11 @@ class UserFunction:
         reads = any(tensor.dtype == tf.resource for tensor in self._concrete.captured_inputs)
         return not (reads or any("PyFunc" in operation for operation in self._operations))
 
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether loops in it keep all their steps, as `tf.scan` does: a backward pass costs as much as all of them."""
+        return any(operation.startswith("TensorList") for operation in self._operations)
+
     def __call__(self, *arguments):
         """Return the result as a tensor."""
         return self._call(*arguments)

@@ -7,7 +7,7 @@ of x are shared, (n, d), or each member's own, (B, m, d).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 
@@ -107,9 +107,11 @@ class CalledEquations:
 
     def jacobians_in_turn(self, theta, shared, own):
         """Return the results and the transposed Jacobians, (B, p, m), one member after the other."""
+        by_rows = partial(_tape.jacobian, loops=True)
+        jacobian = _tape.jacobian_by_columns if self.function.keeps_steps else by_rows
 
         def one(member):
-            z, rows = _tape.jacobian(lambda x: self._one((x, *member[1:]), shared), member[0], loops=True)
+            z, rows = jacobian(lambda x: self._one((x, *member[1:]), shared), member[0])
             rows = tf.zeros([tf.size(z), tf.size(member[0])], tf.float64) if rows is None else rows
             return z, tf.transpose(rows)
 

@@ -17,7 +17,7 @@ from gradfit.objectives._objective import Evaluation, InGraph, Objective
 
 _LAST_DIGITS, _LEAST_SHARE, _PROBES = 64, 1e-2, 4  # units in the last place, of an entry or of 1% of the largest
 _VALUE_ULPS = 1024  # Watson's sum of squares of terms that cancel is known to 300 units in its last place
-_FIRST_STEP = 0.1  # of the start's norm or of 1, whichever is larger
+_FIRST_STEP = 0.1  # of the start's norm, or of 1 where it is zero
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FunctionObjective(Objective):
     def evaluate(self, theta, order="gradient") -> Evaluation:
         """Return value, gradient and, by `order`, the "hessian" or a constant "diagonal" for curvature.
 
-        The diagonal is such that a step to its minimizer has a tenth of the length of theta, or of 1 near zero.
+        The diagonal is such that a step to its minimizer has a tenth of the length of theta, or of 1 at zero.
         """
         self.n_passes += 1
         sums = replace(self._sums, with_hessian=order == "hessian")
@@ -68,7 +68,7 @@ class FunctionObjective(Objective):
         if order == "hessian":
             curvature = packed[1 + self.size :].reshape(self.size, self.size)
         elif order == "diagonal":
-            step = _FIRST_STEP * max(float(np.linalg.norm(theta)), 1.0)
+            step = _FIRST_STEP * (float(np.linalg.norm(theta)) or 1.0)
             curvature = np.full(self.size, float(np.linalg.norm(gradient)) / step)
         return Evaluation(value, gradient, curvature)
 

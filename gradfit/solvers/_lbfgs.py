@@ -88,6 +88,9 @@ class LBFGS(Solver):
         if move @ change > _TINY_COSINE * np.linalg.norm(move) * np.linalg.norm(change):
             moves = [*(moves or []), move][-self.memory :]
             changes = [*(changes or []), change][-self.memory :]
+        elif not moves and state.factors is None:  # a straight line or concave: the next first trial is this length
+            longer = np.linalg.norm(move) / np.linalg.norm(state.gradient / state.scales**2)
+            state = state._replace(scales=state.scales / np.sqrt(longer))
         return state._replace(theta=theta, value=new.value, gradient=new.gradient, moves=moves, changes=changes)
 
 
@@ -139,7 +142,8 @@ def _line_search(objective, state):
             step = 2.0 * low
         else:
             step = 0.5 * (low + high) if low > 0 else 0.2 * high
-    return found if np.isinf(high) else None
+    falls = found is not None and found[1].value < state.value - noise  # if steeply, a wall or a kink is ahead
+    return found if np.isinf(high) or falls else None
 
 
 def _direction(objective, state):

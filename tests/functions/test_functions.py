@@ -10,6 +10,7 @@ import pytest
 import scipy.optimize as so
 import tensorflow as tf
 from scipy.optimize import rosen, rosen_der, rosen_hess
+from sklearn.exceptions import ConvergenceWarning
 
 from gradfit.functions import check_gradient, derivative, gradient, hessian, jacobian, minimize
 from gradfit.solvers import LBFGS, Exact, GradientDescent, Newton, ProximalNewton
@@ -641,3 +642,55 @@ def test_empty_start_is_refused():
 def test_solver_objects(solver):
     result = minimize(rosenbrock, [-1.2, 1.0], solver=solver)
     np.testing.assert_allclose(result.x, [1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "power",
+    [
+        lambda x: x**2, lambda x: x**2.0, lambda x: tf.pow(x, 2.0), lambda x: x ** tf.constant(2.0, tf.float64),
+        lambda x: x**1 * x, lambda x: x**0 * x**2,
+    ],
+)  # fmt: skip
+def test_derivatives_at_the_zero_of_a_power(power):
+    e = np.e
+    for order, expected in enumerate([0, 2 * e, 6 * e, 12 * e, 20 * e], 1):
+        found = derivative(lambda x: power(x - 1) * tf.exp(x), [1.0, 1.0], order=order)
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
+    found = hessian(lambda x: tf.reduce_sum(power(x - 1) * tf.exp(x)), [1.0, 1.0])
+    np.testing.assert_allclose(found, 2 * e * np.eye(2), rtol=1e-14)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+@pytest.mark.parametrize("unit", [1e12, 1e6, 1.0, 1e-3])
+def test_the_first_step_is_in_the_units_of_the_start(solver, unit):
+    def rosenbrock(x):
+        return 100 * (x[1] * unit - (x[0] * unit) ** 2) ** 2 + (1 - x[0] * unit) ** 2
+
+    found = minimize(rosenbrock, np.array([-1.2, 1.0]) / unit, solver=solver)
+    assert found.success
+    np.testing.assert_allclose(found.x * unit, 1, atol=1e-3)
+
+
+def test_down_to_a_wall():
+    found = minimize(lambda x: tf.sqrt(x[0]), [10.0])
+    assert 0 < found.x[0] < 1e-20
+    assert not found.success
+    assert found.status == "nonfinite"
+    assert "NaN or infinite" in found.message
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+def test_straight_down_is_soon_called_unbounded(solver):
+    found = minimize(lambda x: 3 * x[0] - x[1], [1.0, 2.0], solver=solver)
+    assert found.status == "unbounded"
+    assert found.nfev < 1000
+
+
+def test_random_functions_are_not_minimized():
+    def noisy(x):
+        return tf.reduce_sum(x**2) + tf.random.normal([], dtype=x.dtype)
+
+    with pytest.raises(ValueError, match=r"is random: two calls at x0 gave .*or take solver='adam'"):
+        minimize(noisy, [1.0, 2.0])
+    with pytest.warns(ConvergenceWarning, match="is random: two calls at x0 gave .*says little about a minimum"):
+        minimize(noisy, [1.0, 2.0], solver="adam", max_iter=3)

@@ -40,11 +40,17 @@ class Roots:
     tol: float | None = None
     max_iter: int = 0
     equations: tuple = ()  # their texts
+    undecided: list[np.ndarray] | None = None  # boxes, (k, p, 2), that may hold more; None if nobody has looked
 
     @property
     def solved(self):
         """Whether every equation holds."""
         return self.holds.all(1)
+
+    @property
+    def complete(self):
+        """Whether the roots are proved to be all there are."""
+        return np.array([self.undecided is not None and not len(self.undecided[i]) for i in range(len(self.x))])
 
     @property
     def largest(self):
@@ -137,7 +143,7 @@ def _find(equations, member, starts, tol, max_iter, directions, report):
 def _judged(equations, member, end, first, status, roots, count, tol):
     holds, size = satisfied(equations, member, end, tol)
     solved = holds.all(0)
-    rank, null_space = ranks(end.jacobian, _beside(equations, member, end, first))
+    rank, null_space = ranks(end.jacobian, beside(equations, member, end, first))
     status = np.where(solved & (status != "minimum_norm"), "solved", status)
     status = np.where(~solved & np.isin(status, ("solved", "minimum_norm")), "stalled", status)
     x = end.x.T.copy()
@@ -159,7 +165,7 @@ def _judged(equations, member, end, first, status, roots, count, tol):
     )
 
 
-def _beside(equations, member, end, first):
+def beside(equations, member, end, first):
     """Return Jacobians a little way off in a direction like no other."""
     shift = _BESIDE * np.maximum(np.abs(end.x), 1e-30 * np.abs(first)) * np.cos(np.arange(1, len(end.x) + 1))[:, None]
     return equations.at(equations.project(end.x + shift), member).jacobian
