@@ -76,12 +76,15 @@ def test_readme_calls(call):
     x = np.linspace(0.1, 20.0, 40)
     names = {name: getattr(gradfit, name) for name in gradfit.__all__} | {
         "np": np, "GradientDescent": gradfit.solvers.GradientDescent, "x": x[:, None], "X": x[:, None], "a": 0.1,
-        "c": 1.0, "e": 1.5, "y": np.exp(-x / 7), "labels": (np.sin(3 * x) > 0).astype(int),
+        "c": 1.0, "e": 1.5, "s": np.full(40, 0.1), "y": np.exp(-x / 7), "labels": (np.sin(3 * x) > 0).astype(int),
         "f": lambda z: z[0] * z[0] + z[1] * z[1],
         "x0": np.array([1.0, 2.0]),
     }  # fmt: skip
     if call.startswith("solve_system"):
         names["f"] = lambda z: z - [1.0, 3.0]
+    names["model"] = gradfit.NonlinearRegression("a * exp(-x / tau)", p0=[1.0, 5.0])
+    if call.startswith("model."):
+        names["model"].fit(names["X"], names["y"] + 0.01 * np.sin(9 * x))
     made = eval(call, names)
     if hasattr(made, "fit") and not hasattr(made, "n_features_in_"):
         made.fit(names["X"], names["labels"] if "Logistic" in call or "poisson" in call else names["y"])

@@ -114,10 +114,11 @@ def _best(curves, owner, rows, z, wanted):
     mean, centred = over_rows(z, weight), y - (weight * y).sum(axis=1, keepdims=True)
     squares = over_rows(z**2, weight)
     plain = squares - 2.0 * over_rows(z, weight * y)
-    variance = np.maximum(squares - mean**2, np.finfo(np.float64).eps * squares)
-    variance = np.where(variance > 0, variance, 1.0)
-    factor = np.maximum(np.abs(over_rows(z, weight * centred)) / variance, 1e-300)
-    explained = factor**2 * variance / np.maximum((weight * centred**2).sum(axis=1, keepdims=True), 1e-300)
+    spread = np.sqrt(np.maximum(squares - mean**2, np.finfo(np.float64).eps * squares))
+    spread = np.where(spread > 0, spread, 1.0)
+    along = np.abs(over_rows(z, weight * centred)) / spread
+    factor = np.maximum(along / spread, 1e-300)
+    explained = (along / np.maximum(np.sqrt((weight * centred**2).sum(axis=1, keepdims=True)), 1e-150)) ** 2
     shape = np.log(np.maximum(1.0 - explained, _WELL_SHAPED)) + _FAR * np.abs(np.log(factor))
     plain, shape = (np.where(usable, merit, np.inf) for merit in (plain, shape))
     if wanted == 1:
