@@ -242,6 +242,18 @@ def test_circles(run):
     assert "a stationary point, not a root" in output
 
 
+def test_all_roots(run):
+    (waves, reactor), output = run("all_roots")
+    assert waves.complete_ and waves.unique_
+    x, y = np.meshgrid(np.linspace(-2, 2, 2001), np.linspace(-2, 2, 2001))  # near every crossing, and nowhere else
+    near = np.hypot(np.sin(3 * x) - y, x - 1.5 * np.cos(2 * y)) < 3e-3
+    distance = np.hypot(*(waves.roots_.T[:, :, None] - np.stack([x[near], y[near]])[:, None]))
+    assert (distance.min(axis=1) < 0.05).all() and (distance.min(axis=0) < 0.05).all()
+    assert reactor.complete_.all()
+    assert {len(roots) for roots in reactor.roots_} == {1, 3}
+    assert "nothing left undecided: True" in output
+
+
 def test_decay_image(run):
     (model, tau), output = run("decay_image")
     assert model.coef_.shape == (128 * 128, 3)
