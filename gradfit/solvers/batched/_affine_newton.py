@@ -70,11 +70,10 @@ class AffineNewton:
             leapt = good & stretched
             self.anchor[:, leapt] = x[:, leapt]
         done = good & at_floor(there)
-        arrived, going = np.flatnonzero(done), np.flatnonzero(good & ~done)
-        if len(arrived):
-            self.point.put(arrived, there.take(arrived))
-        if len(going):
-            self._accept(slice(None) if len(going) == len(good) else going, there, left, before, lam)
+        if done.all():
+            self.point = there
+        elif good.any():
+            self._accept(slice(None) if good.all() else np.flatnonzero(good), there, left, before, lam)
         lost = ~stuck & (self.damping < _LEAST)
         astray = np.flatnonzero((lost | (~good & ~stretched & ~stuck)) & np.isfinite(self.anchor[0]))
         if len(astray):
