@@ -35,7 +35,7 @@ class Search:
     The first attempt at each starts with Newton's method. Where it finds no root, four more follow, all
     at once: with equations weighed by their residuals, with short steps, from nearer to zero, and from aside. They
     solve 11 of 23 hard starts of textbook systems. Where the first ended at a minimum with positive curvature, only the
-    one from nearer to zero follows: of 7 such starts it solves 4, the other three none.
+    one from nearer to zero follows: of 8 such starts it solves 4, the other attempts none.
     """
 
     def __init__(self, equations, member, is_root, max_iter, aside, report=None):
