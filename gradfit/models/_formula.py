@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
+
 from gradfit.backend._replay import power
 from gradfit.backend._tensorflow import tf
 
@@ -108,18 +110,18 @@ class Expression:
         """Return how large the terms are that the value is the sum of: what its rounding errors are measured by."""
 
         def combine(function, parts):
-            value, sizes = function(*(part for part, _ in parts)), [size for _, size in parts]
+            value, sizes = np.asarray(function(*(part for part, _ in parts))), [size for _, size in parts]
             if function in (operator.add, operator.sub):
                 return value, sizes[0] + sizes[1]
             if function is operator.mul:
-                return value, tf.maximum(tf.abs(parts[0][0]) * sizes[1], tf.abs(parts[1][0]) * sizes[0])
+                return value, np.maximum(np.abs(parts[0][0]) * sizes[1], np.abs(parts[1][0]) * sizes[0])
             if function is operator.truediv:
-                return value, sizes[0] / tf.abs(parts[1][0])
-            return value, sizes[0] if function is operator.neg else tf.abs(value)
+                return value, sizes[0] / np.abs(parts[1][0])
+            return value, sizes[0] if function is operator.neg else np.abs(value)
 
         def leaf(step):
-            value = tf.convert_to_tensor(values[step] if isinstance(step, str) else step, tf.float64)
-            return value, tf.abs(value)
+            value = np.asarray(values[step] if isinstance(step, str) else step, np.float64)
+            return value, np.abs(value)
 
         return self._fold(leaf, combine)[1]
 

@@ -69,7 +69,11 @@ class AffineNewton:
         if stretched.any():
             leapt = good & stretched
             self.anchor[:, leapt] = x[:, leapt]
-        self._accept(slice(None) if good.all() else np.flatnonzero(good), there, left, before, lam)
+        done = good & at_floor(there)
+        if done.all():
+            self.point = there
+        elif good.any():
+            self._accept(slice(None) if good.all() else np.flatnonzero(good), there, left, before, lam)
         lost = ~stuck & (self.damping < _LEAST)
         astray = np.flatnonzero((lost | (~good & ~stretched & ~stuck)) & np.isfinite(self.anchor[0]))
         if len(astray):
@@ -77,7 +81,7 @@ class AffineNewton:
             lost[astray] = False
         lost = lost | (self.count[self.index] >= self.budget[self.index]) | ~np.isfinite(self.step.sum(0))
         small = (np.abs(self.step) <= 2 * _EPS * np.abs(self.point.x)).all(0)
-        self._leave(at_floor(self.point) | stuck | small, lost)
+        self._leave(done | stuck | small, lost)
 
     def _return(self, at):
         """Go back to where steps were stretched, never to stretch them again."""

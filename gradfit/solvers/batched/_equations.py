@@ -54,6 +54,7 @@ class Equations:
         self.function, self.lower, self.upper = function, lower[:, None], upper[:, None]
         self.own = tuple(np.ascontiguousarray(part.T) for part in own)
         self.n_evaluations, self.n_equations, self.interrupted = 0, 1, False
+        self._programs: dict[bool, Any] = {}
         self.is_bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
 
     def project(self, x):
@@ -71,15 +72,20 @@ class Equations:
 
     def _call(self, x, member):
         size, count = x.shape
-        own = [np.take(part, member, -1) for part in self.own]
         spare = -count % _PACKET if size <= _PACKET and not self.function.loops else 0
         if spare:
-            x, *own = (np.concatenate([part, np.repeat(part[:, -1:], spare, 1)], 1) for part in (x, *own))
-        specs = spec_of(_NUMBERS, size, None), tuple(spec_of(_NUMBERS, len(part), None) for part in own)
-        small = count * size <= _SMALL and not self.function.loops and not tf.config.list_logical_devices("GPU")
-        return compiled(_Evaluation(self.function), specs, small)(np.ascontiguousarray(x), tuple(own)).numpy()[
-            :, :count
-        ]
+            padded = np.minimum(np.arange(count + spare), count - 1)
+            x, member = x[:, padded], member[padded]
+        own = [np.take(part, member, -1) for part in self.own]
+        program = self._program(size, count * size <= _SMALL and not self.function.loops)
+        return program.flat([np.ascontiguousarray(x), *own])[0].numpy()[:, :count]
+
+    def _program(self, size, small):
+        if small not in self._programs:
+            specs = spec_of(_NUMBERS, size, None), tuple(spec_of(_NUMBERS, len(part), None) for part in self.own)
+            serial = small and not tf.config.list_logical_devices("GPU")
+            self._programs[small] = compiled(_Evaluation(self.function), specs, serial)
+        return self._programs[small]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._result import MESSAGES
-from gradfit.solvers.batched._equations import Equations
+from gradfit.solvers.batched._equations import Equations, Point
 from gradfit.solvers.batched._inverses import magnitudes, row_weights
 from gradfit.solvers.batched._linear_systems import linear_members, solve_linear
 from gradfit.solvers.batched._ranks import ranks
@@ -50,7 +50,9 @@ class Roots:
     @property
     def complete(self):
         """Whether the roots are proved to be all there are."""
-        return np.array([self.undecided is not None and not len(self.undecided[i]) for i in range(len(self.x))])
+        if self.undecided is None:
+            return np.zeros(len(self.x), bool)
+        return np.array([not len(boxes) for boxes in self.undecided])
 
     @property
     def largest(self):
@@ -113,8 +115,7 @@ def _find(equations, member, starts, tol, max_iter, directions, report):
     point = equations.at(first, member)
     linear = np.flatnonzero(linear_members(equations, member, point, directions) & point.is_finite)
     status, count = np.full(n_systems, "", "U13"), np.zeros(n_systems, int)
-    end = point.take(slice(None))
-    end = type(end)(*(np.array(part) for part in end))
+    end = Point(*map(np.array, point))
     if len(linear):
         there, words = solve_linear(equations, member[linear], point.take(linear))
         came_out = words != ""
@@ -143,26 +144,21 @@ def _find(equations, member, starts, tol, max_iter, directions, report):
 def _judged(equations, member, end, first, status, roots, count, tol):
     holds, size = satisfied(equations, member, end, tol)
     solved = holds.all(0)
+    unsolved = np.flatnonzero(~solved)
     rank, null_space = ranks(end.jacobian, beside(equations, member, end, first))
-    status = np.where(solved & (status != "minimum_norm"), "solved", status)
-    status = np.where(~solved & np.isin(status, ("solved", "minimum_norm")), "stalled", status)
+    status[solved & (status != "minimum_norm")] = "solved"
+    words = status[unsolved]
+    status[unsolved] = np.where((words == "solved") | (words == "minimum_norm"), "stalled", words)
     x = end.x.T.copy()
-    none, alone = x[:0], x[:, None]
-    found: Any = alone if solved.all() and not roots else [
-        roots.get(i, alone[i] if solved[i] else none) for i in range(len(x))
-    ]  # fmt: skip
-    return Roots(
-        x,
-        end.residual.T.copy(),
-        end.jacobian.transpose(2, 0, 1),
-        holds.T,
-        size.T,
-        status,
-        rank,
-        null_space,
-        found,
-        count,
-    )
+    found: Any = x[:, None]  # one root each
+    if len(unsolved) or roots:
+        found = list(found)
+        for i in unsolved:
+            found[i] = x[:0]
+        for i, several in roots.items():
+            found[i] = several
+    jacobian = end.jacobian.transpose(2, 0, 1)
+    return Roots(x, end.residual.T.copy(), jacobian, holds.T, size.T, status, rank, null_space, found, count)
 
 
 def beside(equations, member, end, first):
