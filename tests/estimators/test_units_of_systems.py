@@ -143,6 +143,10 @@ def test_tol_is_absolute_where_it_is_given():
     assert (small.solved_, small.status_) in [(False, "stalled"), (False, "stationary"), (True, "solved")]
 
 
+def test_steps_that_are_used_up_are_not_called_a_stationary_point():
+    assert fitted(["exp(-x) = 0"], x0=[1.0]).status_ == "max_iter"
+
+
 def test_messages_name_the_worst_equation():
     text = fitted(["x + y = 3", "x**2 + y**2 = 1"]).message_
     assert '"x**2 + y**2 = 1" is left with' in text or '"x + y = 3" is left with' in text
