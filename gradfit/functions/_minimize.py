@@ -15,11 +15,11 @@ from gradfit.solvers._settings import check_settings
 from gradfit.solvers._solver import Start
 from gradfit.solvers._strategy import find_solver
 
-_FAR, _HUGE = 1e6, 1e15
+_FAR, _HUGE, _TOL = 1e6, 1e15, 1e-8
 
 
 def minimize(
-    fun, x0, *, solver="lbfgs", max_iter=None, tol=1e-8, bounds=None, record_path=False, callback=None
+    fun, x0, *, solver="lbfgs", max_iter=None, tol=None, bounds=None, record_path=False, callback=None
 ) -> OptimizeResult:
     """Minimize a function that returns one number.
 
@@ -33,9 +33,10 @@ def minimize(
         `gradfit.solvers.LBFGS`, `Newton` or `GradientDescent`.
     max_iter : int, optional
         None is the solver's own default.
-    tol : float, default=1e-8
+    tol : float, optional
         Stop where the largest entry of the projected gradient ``x - project(x - gradient)`` is at most `tol`, in
-        the units of fun, or at the rounding floor. 0 switches the stop rule off.
+        the units of fun, or at the rounding floor. 0 switches the stop rule off. None is 1e-8, or 1e-8 times that
+        entry at x0 where it is less than 1 there: a function in small units is not taken for flat.
     bounds : sequence of (low, high) or scipy.optimize.Bounds, optional
         None and infinite values mean no bound. No point outside is ever tried.
     record_path : bool, default=False
@@ -64,13 +65,16 @@ def minimize(
         raise ValueError(f"minimize: x0={x0!r} is empty; it must hold at least one number.")
     flat = start.numpy().astype(np.float64).ravel()
     found, limits = _get_solver(solver), _get_bounds(bounds, flat)
-    check_settings("minimize", {"max_iter": max_iter, "tol": tol})
+    check_settings("minimize", {"max_iter": max_iter} | ({} if tol is None else {"tol": tol}))
     if not (callback is None or callable(callback)):
         raise ValueError(f"minimize: callback={callback!r} is not allowed; it must be None or a function of x.")
     function = traced_at("minimize", fun, start, is_scalar=True)
     function.differentiated(_tape.value_and_gradient, start)
     objective = FunctionObjective(function, start, *limits)
-    _check_repeats(objective, flat, fun, found)
+    gradient = _check_repeats(objective, flat, fun, found)
+    if tol is None:
+        largest = objective.stationarity(flat, gradient)
+        tol = _TOL * (largest if 0 < largest < 1 else 1.0)
 
     def stop_at(theta):
         stop = callback(np.reshape(theta, start.shape))
@@ -111,16 +115,21 @@ def _ending(objective, start, result):
 
 
 def _check_repeats(objective, start, fun, solver):
-    """Raise ValueError, or warn where a solver takes it, if two calls at the start differ by more than rounding."""
-    first, second = (objective.evaluate(start).value for _ in range(2))
+    """Return the gradient at the start.
+
+    Raise ValueError, or warn where a solver takes it, if two calls there differ by more than rounding.
+    """
+    at_start, again = (objective.evaluate(start) for _ in range(2))
+    first, second = at_start.value, again.value
     if not abs(first - second) > np.sqrt(objective.eps) * max(abs(first), abs(second)):
-        return
+        return at_start.gradient
     text = (
         f"fun={fun!r} is random: two calls at x0 gave {first:g} and {second:g}. Draw its random numbers once, outside"
     )
     if solver.is_monotone:
         raise ValueError(f"minimize: {text}, or take solver='adam'.")
     warn("minimize", f"{text}, or mind that where this stops says little about a minimum.")
+    return at_start.gradient
 
 
 def _ends_at_a_wall(objective, result) -> bool:

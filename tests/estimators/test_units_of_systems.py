@@ -100,6 +100,29 @@ def test_nothing_is_claimed_where_there_is_no_root(text, function, x0):
         assert not solve_system(function, [x0], **settings).success
 
 
+@pytest.mark.parametrize(
+    ("text", "x0"),
+    [
+        ("1e20 + x**2 - 1e20 = 1", 3.0),
+        ("1e20 + x - 1e20 = 1", 5.0),
+        ("sqrt(x + 1) = sqrt(x)", 1e12),
+        ("log(x + 1) = log(x)", 1e10),
+        ("x**0.25 = (x + 1)**0.25", 1e12),
+        ("tanh(x) = 1", 30.0),
+    ],
+)
+def test_rounding_that_hides_x_makes_no_root(text, x0):
+    assert not fitted([text], x0=[x0]).solved_
+
+
+def test_rounding_beside_other_terms_does_not_deny_a_root():
+    assert fitted(["0*x + 0.1 + 0.2 = 0.3", "x = 2"]).solved_
+    assert fitted(["exp(x) + y - y = 1", "y**2 = 2"]).solved_
+    for text in ("cos(x) = 1", "exp(x) = 1 + x", "x - sin(x) = 0", "tanh(x) + 0.1 + 0.2 = 0.3"):
+        assert fitted([text], x0=[1.0]).solved_
+    assert fitted(["x**5 - 5*x**4 + 10*x**3 - 10*x**2 + 5*x = 1"], x0=[3.0]).solved_
+
+
 def test_exact_zeros_are_roots():
     assert fitted(["max(3 - x, 0) = 0"], x0=[5.0]).solved_
     assert fitted(["x**2 = 0"], x0=[1.0]).solved_
@@ -118,6 +141,10 @@ def test_tol_is_absolute_where_it_is_given():
     assert fitted(["x**2 + 1e-12 = 0"], tol=1e-8).score() == 1.0
     small = fitted(["1e12*x**2 = 2e12"], tol=1e-12)
     assert (small.solved_, small.status_) in [(False, "stalled"), (False, "stationary"), (True, "solved")]
+
+
+def test_steps_that_are_used_up_are_not_called_a_stationary_point():
+    assert fitted(["exp(-x) = 0"], x0=[1.0]).status_ == "max_iter"
 
 
 def test_messages_name_the_worst_equation():

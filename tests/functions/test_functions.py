@@ -104,6 +104,18 @@ def test_jacobian(size):
     assert jacobian(lambda x: x**2, 3.0) == 6
 
 
+def test_powers_in_branches_and_loops_have_derivatives_at_zero():
+    def branch(x):
+        return tf.cond(tf.reduce_sum(x) > -9.0, lambda: (x - 1) ** 2 * tf.exp(x), lambda: x)
+
+    def loop(x):
+        return tf.while_loop(lambda i, _: i < 2, lambda i, a: (i + 1, a * x**2), [0, tf.ones_like(x)])[1]
+
+    assert derivative(branch, 1.0, order=3) == pytest.approx(6 * np.e)
+    np.testing.assert_allclose(derivative(loop, [0.0, 1.0], order=3), [0.0, 24.0], atol=1e-60)
+    assert np.isnan(derivative(lambda x: tf.sqrt(x * x), 0.0))
+
+
 def test_hessian_is_symmetric_of_any_shape_and_zero_for_lines():
     random = np.random.default_rng(0)
     result = hessian(lambda x: tf.exp(tf.reduce_sum(tf.sin(x) * x[::-1])), random.normal(size=(3, 4)))
@@ -694,3 +706,16 @@ def test_random_functions_are_not_minimized():
         minimize(noisy, [1.0, 2.0])
     with pytest.warns(ConvergenceWarning, match="is random: two calls at x0 gave .*says little about a minimum"):
         minimize(noisy, [1.0, 2.0], solver="adam", max_iter=3)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton"])
+@pytest.mark.parametrize(("of_x", "of_f"), [(1e-12, 1.0), (1.0, 1e-12), (1e12, 1e12)])
+def test_minimum_in_any_units(of_x, of_f, solver):
+    def rosenbrock(x):
+        u, v = of_x * x[0], of_x * x[1]
+        return of_f * ((1 - u) ** 2 + 100 * (v - u**2) ** 2)
+
+    start = np.array([-1.2, 1.0]) / of_x
+    np.testing.assert_allclose(minimize(rosenbrock, start, solver=solver).x * of_x, 1.0, rtol=1e-5)
+    if of_x * of_f < 1:
+        assert minimize(rosenbrock, start, solver=solver, tol=1e-8).nit == 0  # a tol that is given is absolute

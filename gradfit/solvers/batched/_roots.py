@@ -115,7 +115,7 @@ def _find(equations, member, starts, tol, max_iter, directions, report):
     point = equations.at(first, member)
     linear = np.flatnonzero(linear_members(equations, member, point, directions) & point.is_finite)
     status, count = np.full(n_systems, "", "U13"), np.zeros(n_systems, int)
-    end = Point(*map(np.array, point))
+    unit, end = np.abs(first).max(0), Point(*map(np.array, point))
     if len(linear):
         there, words = solve_linear(equations, member[linear], point.take(linear))
         came_out = words != ""
@@ -130,7 +130,8 @@ def _find(equations, member, starts, tol, max_iter, directions, report):
             begin = equations.at(np.ascontiguousarray(starts[rest].reshape(-1, size).T), member[owner])
         ends = Search(
             equations, member[owner],
-            lambda at, who: satisfied(equations, who, at, tol)[0].all(0), max_iter, directions[0], report,
+            lambda at, who: satisfied(equations, who, at, tol, unit[who - member[0]])[0].all(0),
+            max_iter, directions[0], report,
         ).run(begin)  # fmt: skip
         best = _best(owner, ends, point) if n_starts > 1 else slice(None)
         end.put(rest, ends.point.take(best))
@@ -142,7 +143,7 @@ def _find(equations, member, starts, tol, max_iter, directions, report):
 
 
 def _judged(equations, member, end, first, status, roots, count, tol):
-    holds, size = satisfied(equations, member, end, tol)
+    holds, size = satisfied(equations, member, end, tol, np.abs(first).max(0))
     solved = holds.all(0)
     unsolved = np.flatnonzero(~solved)
     rank, null_space = ranks(end.jacobian, beside(equations, member, end, first))

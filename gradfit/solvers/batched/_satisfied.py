@@ -10,15 +10,18 @@ _EPS = np.finfo(np.float64).eps
 _ULPS = 128  # rounding errors of sums of a hundred terms
 _NEARBY = 1e-7
 _VANISHING = 1e-6  # share of its largest value on the way to zero at which an equation has faded, not been met
-_HALVINGS = 2.0 ** -np.array([1, 2, 4, 8, 16, 32, 64, 128])
+_HALVINGS = 2.0 ** -np.r_[1:17, 20:52:4, 64, 96, 128]  # finer than the gap between noise and a millionth
+_HIDDEN = 1e-3  # share of |J| |x| that rounding errors may hide: quintuple roots end at 4e-4
+_ZERO = 1e-8  # share of the largest unknown, or of its start, that is as good as zero
 
 
-def satisfied(equations: Equations, member, point: Point, tol):
+def satisfied(equations: Equations, member, point: Point, tol, unit=0.0):
     """Return which equations of which members hold, (m, B), and the sizes that residuals were compared to.
 
     With `tol` its absolute value decides, whatever the units. Else residuals shall be rounding errors of ``|J| |x|``,
-    or of the terms of formulas, or of the noise of functions; and an equation must not merely fade, as ``exp(-x) = 0``
-    far out or ``sqrt(x + 1) = sqrt(x)``.
+    or of the terms of formulas, or of the noise of functions. These shall not hide x itself, as in
+    ``1e20 + x - 1e20 = 1``; `unit` is the size of the starts, to which an unknown may be zero. And an equation must not
+    merely fade, as ``exp(-x) = 0`` far out or ``sqrt(x + 1) = sqrt(x)``.
     """
     amount = np.abs(point.residual)
     if tol is not None:
@@ -26,10 +29,14 @@ def satisfied(equations: Equations, member, point: Point, tol):
     size = point.size
     moved = size.copy()
     bound = _ULPS * _EPS
-    some = np.flatnonzero((~(amount <= bound * size) & np.isfinite(amount)).any(0))
+    exact = (amount == 0.0) & (moved > 0.0)  # of terms that may cancel wherever the unknowns are large
+    some = np.flatnonzero((~(amount <= bound * size) & np.isfinite(amount) | exact).any(0))
     if len(some):
         size[:, some] += _terms(equations, member[some], point.take(some))
     holds = np.isfinite(amount) & (amount <= bound * np.where(np.isfinite(size), size, 0.0))
+    near = _ZERO * np.maximum(np.abs(point.x).max(0), unit)
+    seen = moved + np.abs(point.jacobian).sum(1) * near
+    holds &= (amount == 0.0) | (seen == 0.0) | (amount <= _HIDDEN * seen) & (_EPS * size <= seen)
     doubtful = np.flatnonzero((holds & (moved <= np.sqrt(_EPS) * size)).any(0) & holds.all(0))
     if len(doubtful):
         holds[:, doubtful] &= ~_fades(equations, member[doubtful], point.take(doubtful))

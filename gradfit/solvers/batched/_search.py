@@ -129,7 +129,8 @@ class Search:
         ends.count[index] += count
         found = np.asarray(self.is_root(state.point, member[index]))
         _settle(ends, index[found], state.point.take(found))
-        stopped = ~found & (np.isin(state.status, (MINIMUM, FLAT, FLOOR)) | (count == 0))
+        idle = (count == 0) & (ends.count[index] < self.limit)  # not for want of steps
+        stopped = ~found & (np.isin(state.status, (MINIMUM, FLAT, FLOOR)) | idle)
         ends.status[index[stopped]] = _WORDS[state.status[stopped]]
         return index[~found & ~stopped & (ends.count[index] < self.limit)]
 
