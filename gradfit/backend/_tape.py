@@ -48,15 +48,16 @@ def member_jacobians(function, theta):
 
 
 def row_jacobians(function, theta, n_rows):
-    """Return the same of a function that takes the parameters row by row, p tensors (B, m), and mixes no rows.
+    """Return z and p columns of Jacobians, (B, m), of a function that takes parameters row by row and mixes no rows.
 
-    One backward pass does, whatever their number.
+    One backward pass does, whatever the number of the parameters, p tensors (B, m).
     """
-    copies = tf.unstack(tf.tile(tf.transpose(theta)[:, :, None], [1, 1, n_rows]))
+    shape = [tf.shape(theta)[0], n_rows]
+    copies = [tf.broadcast_to(column, shape) for column in tf.split(theta, theta.shape[1], axis=1)]
     with tf.GradientTape() as tape:
         tape.watch(copies)
         z = function(copies)
-    return z, tf.stack(tape.gradient(z, copies, unconnected_gradients="zero"), 1)
+    return z, [tf.convert_to_tensor(part) for part in tape.gradient(z, copies, unconnected_gradients="zero")]
 
 
 def column_derivatives(function, columns):

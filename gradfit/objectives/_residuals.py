@@ -16,7 +16,7 @@ from gradfit.backend._compile import compiled, spec_of
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
 
-_FEW = 64  # members up to which products one by one cost less
+_FEW_COLUMNS = 8  # up to which products column by column take 2/3 of the time of small matrix products
 _NUMBERS = np.dtype(np.float64)
 
 
@@ -93,25 +93,13 @@ class Sums(NamedTuple):
 
     @classmethod
     def of(cls, parts: Linearized, y) -> Sums:
-        """Add up over the predictions of every member, of targets y."""
+        """Add up over the predictions of every member, of targets y, outside of TensorFlow."""
         residual = parts.z - y
         energy = np.einsum("bm,bm->b", parts.curvature * residual, residual)
         slope = np.einsum("bpm,bm->pb", parts.jacobian, parts.slope)
+        gram = np.matmul(parts.jacobian * parts.curvature[:, None], parts.jacobian.transpose(0, 2, 1))
         value, largest = np.einsum("bm->b", parts.loss), np.abs(residual).max(1)
-        return cls(value, slope, _products(parts.jacobian, parts.curvature), energy, largest)
-
-
-def _products(jacobian, curvature):
-    """Return ``J' C J``, (p, p, B): of many members entry by entry, which takes half the time of small products."""
-    if len(jacobian) <= _FEW:
-        return np.matmul(jacobian * curvature[:, None], jacobian.transpose(0, 2, 1)).transpose(1, 2, 0)
-    size = jacobian.shape[1]
-    gram = np.empty((size, size, len(jacobian)))
-    for i in range(size):
-        row = jacobian[:, i] * curvature
-        for j in range(i + 1):
-            gram[i, j] = gram[j, i] = np.einsum("bm,bm->b", row, jacobian[:, j])
-    return gram
+        return cls(value, slope, gram.transpose(1, 2, 0), energy, largest)
 
 
 @dataclass(frozen=True)
@@ -136,27 +124,41 @@ class Residuals:
 
     def linearize(self, theta, data: Data) -> Linearized:
         """Return predictions, ``L z``, their derivatives and those of the loss."""
-        z, jacobian = self._jacobians(theta, data)
-        return Linearized(z, jacobian, *self._pointwise(z, data))
+        z, columns = self._columns(theta, data)
+        return Linearized(z, tf.stack(columns, 1), *self._pointwise(z, data))
 
-    def _jacobians(self, theta, data):
+    def sums(self, theta, data: Data) -> Sums:
+        """Return what `linearize` does added up, so that nothing of the size of a Jacobian leaves the program."""
+        z, columns = self._columns(theta, data)
+        loss, slope, _, curvature = self._pointwise(z, data)
+        residual = z - data.y
+        value, energy = tf.reduce_sum(loss, 1), tf.reduce_sum(curvature * residual * residual, 1)
+        slopes = tf.stack([tf.reduce_sum(column * slope, 1) for column in columns])
+        return Sums(value, slopes, _gram(columns, curvature), energy, tf.reduce_max(tf.abs(residual), 1))
+
+    def _columns(self, theta, data):
+        """Return ``L z`` and the columns of its Jacobians, all (B, m)."""
         x = [*data.shared, *(part for part in data.own if len(part.shape) == 3)]
-        if self.function.loops:
-            z, rows = self.function.jacobians_in_turn(theta, data.shared, data.own)
-        elif self.function.by_rows and x:
-            z, rows = _tape.row_jacobians(
+        if self.function.by_rows and x and not self.function.loops:
+            z, columns = _tape.row_jacobians(
                 lambda columns: self.function.of_columns(columns, data.shared, data.own), theta, tf.shape(x[0])[-2]
             )
         else:
-            z, rows = _tape.member_jacobians(lambda t: self.predict(t, data), theta)
-        if any(self.held):
-            rows = tf.where(tf.constant(self.held)[:, None], tf.zeros_like(rows), rows)
+            z, rows = self._jacobians(theta, data)
+            columns = tf.unstack(rows, num=theta.shape[1], axis=1)
+        held = self.held or (False,) * len(columns)
+        columns = [tf.zeros_like(part) if no else part for part, no in zip(columns, held, strict=True)]
         for white in data.whitening:
             if len(white.shape) == 2:
-                z, rows = white * z, white[:, None] * rows
+                z, columns = white * z, [white * part for part in columns]
             else:
-                z, rows = tf.linalg.matvec(white, z), tf.linalg.matmul(rows, white, transpose_b=True)
-        return z, rows
+                z, columns = tf.linalg.matvec(white, z), [tf.linalg.matvec(white, part) for part in columns]
+        return z, columns
+
+    def _jacobians(self, theta, data):
+        if self.function.loops:
+            return self.function.jacobians_in_turn(theta, data.shared, data.own)
+        return _tape.member_jacobians(lambda t: self.predict(t, data), theta)
 
     def _pointwise(self, z, data):
         """Return loss, slope, second derivative and curvature of every prediction, weighted, all (B, m)."""
@@ -170,6 +172,19 @@ class Residuals:
         flat = (tf.reshape(part, [-1]) for part in (y, z, weight))
         rows, slope, second = (tf.reshape(part, tf.shape(z)) for part in _tape.curvature(loss, *flat))
         return weight * rows, slope, second, _majorizing(z - y, slope, second, data)
+
+
+def _gram(columns, curvature):
+    """Return ``J' C J``, (p, p, B), of the columns of J, (B, m) each."""
+    if len(columns) > _FEW_COLUMNS:
+        jacobian = tf.stack(columns, 1)
+        return tf.transpose(tf.matmul(jacobian * curvature[:, None], jacobian, transpose_b=True), [1, 2, 0])
+    gram = {}
+    for i, column in enumerate(columns):
+        row = column * curvature
+        for j in range(i + 1):
+            gram[i, j] = gram[j, i] = tf.reduce_sum(row * columns[j], 1)
+    return tf.stack([tf.stack([gram[i, j] for j in range(len(columns))]) for i in range(len(columns))])
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from gradfit import NonlinearRegression
 from gradfit.losses import SquaredError
 from gradfit.losses._kind import LossKind
 from gradfit.models._formula import parse
@@ -66,3 +67,17 @@ def test_every_curve_has_its_bounds():
     assert (found.theta[0, 0], found.theta[1, 2]) == (0.5, 0.2)
     assert found.at_bound.tolist() == [[True, False, False], [False, False, True], [False] * 3]
     np.testing.assert_allclose(found.theta[2], fitted(X, Y, weight).theta[2], rtol=1e-7)
+
+
+@pytest.mark.parametrize("formula", ["a * exp(-x / b) + c", "+".join(f"p{k} * x**{k}" for k in range(9))])
+def test_sums_of_a_program_are_those_of_numpy(formula, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0.5, 3.0, (12, 1)), np.zeros((12, 70))
+    y += np.exp(-x) + 0.01 * rng.normal(size=y.shape)
+    start = np.ones(9 if "p8" in formula else 3)
+    curves = NonlinearRegression(formula, p0=start, fixed={"a" if start.size == 3 else "p0": 1.0}).fit(x, y)._kept[0]
+    theta, owner = rng.uniform(0.5, 2.0, (start.size, 1, 70)), np.arange(70)[None]
+    inside = curves.sums(theta, owner)
+    monkeypatch.setattr("gradfit.solvers.batched._curves._FEW", 70)
+    for mine, other in zip(inside, curves.sums(theta, owner), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-12, atol=1e-12)

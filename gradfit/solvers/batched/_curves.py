@@ -20,9 +20,8 @@ _TRIAL = 30  # iterations until only the best start of a curve goes on
 _FLOOR_ULPS = 32
 _AT_ROUNDING = 1e-5  # cosine below which no progress means the rounding floor
 _WIDTHS = 10.0 ** -np.arange(1, 8)
-_ROWS = (
-    1 << 18
-)  # predictions at a time: fewer are no faster, as TensorFlow shares out large arrays, but more need memory
+_ROWS = 20_000  # predictions at a time: of 5,000 to 262,144 the fastest, as all that is made of them stays in the cache
+_FEW = 64  # curves up to which NumPy adds up the Jacobians, which errors ask for too: a second program takes 30 ms
 _LOOPED = 64  # members at a time where TensorFlow loops over them, so that an interrupt need not wait
 
 
@@ -85,19 +84,34 @@ class Curves:
         slab = _LOOPED if self.problem.function.loops else max(1, _ROWS // data.y.shape[1])
         found = []
         for some in (slice(k, k + slab) for k in range(0, len(flat), slab)):
-            part = data.take(members[some])
-            found.append(Sums.of(self._linearize(part, flat[some]), part.y))
-        parts = found[0] if len(found) == 1 else (np.concatenate(part, -1) for part in zip(*found, strict=True))
+            found.append(self._sums(data.take(members[some]), flat[some]))
+        parts = (np.concatenate(part, -1) for part in zip(*found, strict=True))  # a copy, as tensors are read-only
         return Sums(*(part.reshape(*part.shape[:-1], *owner.shape) for part in parts))
 
+    def _sums(self, data, theta):
+        if len(self.y) > _FEW:
+            return Sums(*self._call(self._added, data, theta))
+        return Sums.of(self._linearize(data, theta), data.y)
+
     def _linearize(self, data, theta):
+        return Linearized(*self._call(self._each, data, theta))
+
+    @staticmethod
+    def _call(program, data, theta):
         flat = *data.shared, *data.own, *data[2:7], *data.whitening, np.ascontiguousarray(theta)
-        return Linearized(*map(np.asarray, self._program.flat([*flat])))
+        return map(np.asarray, program.flat([*flat]))
 
     @cached_property
-    def _program(self):
+    def _each(self):
+        return self._program("linearize")
+
+    @cached_property
+    def _added(self):
+        return self._program("sums")
+
+    def _program(self, what):
         serial = not self.problem.function.loops and not tf.config.list_logical_devices("GPU")
-        return self.problem.program("linearize", self.data, serial)
+        return self.problem.program(what, self.data, serial)
 
     def minimize(self, start, owner, max_iter=1000, tol=1e-9, report=None, hold=None) -> LMState:
         """Minimize from starts, (p, M, G), of the curves `owner`, (M, G); kinks of the loss are sharpened by and by.
