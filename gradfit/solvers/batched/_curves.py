@@ -21,7 +21,7 @@ _FLOOR_ULPS = 32
 _AT_ROUNDING = 1e-5  # cosine below which no progress means the rounding floor
 _WIDTHS = 10.0 ** -np.arange(1, 8)
 _ROWS = 20_000  # predictions at a time: of 5,000 to 262,144 the fastest, as all that is made of them stays in the cache
-_FEW = 64  # curves up to which NumPy adds up the Jacobians, which errors ask for too: a second program takes 30 ms
+_FEW = 64  # curves up to which NumPy adds up the Jacobians, which errors ask for too: no second program to trace
 _LOOPED = 64  # members at a time where TensorFlow loops over them, so that an interrupt need not wait
 
 
