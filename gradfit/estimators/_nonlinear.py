@@ -83,7 +83,8 @@ class NonlinearRegression(FittedCurves):
     status_, message_ : str or ndarray of str
     n_iter_ : int or ndarray
     loss_curve_ : ndarray
-        The objective before the first iteration and after each, of the best attempts so far of all curves together.
+        The objective before the first iteration and after each, of the best attempts so far of all curves together;
+        infinite while it is for any of them.
     parameter_names_ : tuple of str
     device_ : str
     n_features_in_ : int
@@ -151,8 +152,9 @@ class NonlinearRegression(FittedCurves):
         sigma : array-like, optional
             Standard errors of y: one for all, one a row, (n_samples,), or one for every value, (n_samples, n_curves);
             or covariance matrices of y, (n_samples, n_samples) or (n_curves, n_samples, n_samples), for squared loss
-            and without weights. Residuals are divided by them before the loss sees them, so that ``Huber(epsilon)``
-            has epsilon in standard errors; weights multiply the loss as ever.
+            and without weights; a square one of the shape of y holds one error for every value. Residuals are divided
+            by them before the loss sees them, so that ``Huber(epsilon)`` has epsilon in standard errors; weights
+            multiply the loss as ever.
         absolute_sigma : bool, default=False
             Whether sigma (1 if not given) is known. Or else only its ratios count, and the residuals say how large
             errors are: then the covariance is multiplied by ``s^2``. As in `scipy.optimize.curve_fit`.

@@ -288,3 +288,14 @@ def test_bad_groups_to_predict_are_named():
         model.report("g9")
     with pytest.raises(ValueError, match=r"report: curve=3 is none of the fitted curves: 0 to 0\."):
         plain.report(3)
+
+
+def test_a_curve_without_a_finite_objective_is_not_left_out_of_the_loss_curve():
+    x, label = np.array([1.0, 2.0, 3.0, 0.0, 1.0, 2.0]), np.repeat(["good", "bad"], 3)
+    model = NonlinearRegression("a * log(x) + b")
+    with pytest.warns(ConvergenceWarning, match="row 3, where x is 0"):
+        model.fit(x[:, None], np.arange(6.0), groups=label)
+    assert np.isinf(model.loss_curve_).all()
+    model.fit(x[:3, None], np.arange(3.0))
+    assert np.isfinite(model.loss_curve_).all()
+    assert (np.diff(model.loss_curve_) <= 0.0).all()

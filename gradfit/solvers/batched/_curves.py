@@ -172,9 +172,9 @@ class Curves:
         return Box(lower, upper, size)
 
     def _log(self, owner, value):
-        """Note the sum over all curves of the lowest objective that each has had."""
+        """Note the sum over all curves of the lowest objective that each has had, infinite where one has had none."""
         np.minimum.at(self._best, owner, np.where(np.isfinite(value), value, np.inf))
-        self.loss_curve.append(float(self._best[np.isfinite(self._best)].sum()))
+        self.loss_curve.append(float(self._best.sum()))
 
 
 def whitened(whitening, values):
