@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from gradfit.backend._strategies import devices_of_strategy
 from gradfit.backend._tensorflow import tf
 
 _used_in: int | None = None  # the process that has computed with TensorFlow
@@ -18,6 +19,7 @@ class Device(NamedTuple):
     kind: str
     chosen_by_auto: bool
     reason: str
+    share: float
 
 
 def list_devices() -> list[Device]:
@@ -26,7 +28,8 @@ def list_devices() -> list[Device]:
     Returns
     -------
     list of Device
-        Each with `name` (such as ``"CPU:0"``), `kind` (``"CPU"``, ``"GPU"``), `chosen_by_auto` and `reason`.
+        Each with `name` (such as ``"CPU:0"``), `kind` (``"CPU"``, ``"GPU"``), `chosen_by_auto`, `reason`, and the
+        `share` of the rows that ``device="all"`` gives it: all devices of the kind that "auto" picks get the same.
 
     Examples
     --------
@@ -43,14 +46,22 @@ def list_devices() -> list[Device]:
     gpus = [name for name in names if name.startswith("GPU")]
     chosen = gpus[0] if gpus else "CPU:0"
     why = "the first GPU that TensorFlow lists" if gpus else "TensorFlow lists no GPU"
-    return [Device(n, n.split(":")[0], n == chosen, why if n == chosen else "not chosen by auto") for n in names]
+    alike = [name for name in names if name.split(":")[0] == chosen.split(":")[0]]
+    return [
+        Device(
+            name, name.split(":")[0], name == chosen, why if name == chosen else "not chosen by auto",
+            (name in alike) / len(alike),
+        )
+        for name in names
+    ]  # fmt: skip
 
 
 def resolve_device(device: str) -> str:
     """Return the TensorFlow device name for ``device``, or raise ValueError naming what there is."""
     if not isinstance(device, str):
         raise ValueError(
-            f"device={device!r} is not a string. Allowed: 'auto', 'cpu', 'gpu', or a name such as 'GPU:1'."
+            f"device={device!r} is not a string. Allowed: 'auto', 'cpu', 'gpu', a name such as 'GPU:1', 'all', or a "
+            "list of names."
         )
     if device.lower() in ("cpu", "cpu:0"):
         return "CPU:0"
@@ -67,9 +78,26 @@ def resolve_device(device: str) -> str:
     return wanted
 
 
+def resolve_devices(device) -> list[str]:
+    """Return the names of the devices that share the rows: those of a list, all of the kind that "auto" picks, or one.
+
+    Under the scope of a `MirroredStrategy` or `OneDeviceStrategy`, "auto" means its devices.
+    """
+    if isinstance(device, (list, tuple)) and device:
+        names = [resolve_device(name) for name in device]
+        if len(set(names)) < len(names):
+            raise ValueError(f"device={device!r} names a device twice; name each once.")
+        return names
+    if isinstance(device, str) and device == "all":
+        return [d.name for d in list_devices() if d.share > 0]
+    if isinstance(device, str) and device == "auto" and (names := devices_of_strategy()):
+        return names
+    return [resolve_device(device)]
+
+
 @contextmanager
-def on_device(device: str):
-    """Run what is inside on a device; gives its name."""
+def on_device(device):
+    """Run what is inside on a device, the first one where there are several; gives their names."""
     global _used_in
     if _used_in not in (None, os.getpid()):
         raise RuntimeError(
@@ -77,6 +105,6 @@ def on_device(device: str):
             "would wait for them for ever. Start processes by 'spawn' or 'forkserver', or with joblib, which does."
         )
     _used_in = os.getpid()
-    name = resolve_device(device)
-    with tf.device(name):
-        yield name
+    names = resolve_devices(device)
+    with tf.device(names[0]):
+        yield ", ".join(names)

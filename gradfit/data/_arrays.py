@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -38,7 +39,7 @@ class ArrayRows(Rows):
         """Yield consecutive row blocks."""
         step = BLOCK_BYTES // max(1, self.n_features * self.dtype.itemsize)
         step = max(1, least, step // SUM_ROWS * SUM_ROWS or step)
-        for start in range(0, self.n_rows, step):
+        for start in range(0, max(1, self.n_rows), step):  # of no rows one block
             part = slice(start, start + step)
             yield Block(self.X[part], self.y[part], self.weight[part], self._offset_of(part))
 
@@ -105,16 +106,27 @@ class ArrayRows(Rows):
             X = X.toarray()
         return ArrayRows(X, self.y[index], self.weight[index], self.scaling, self._offset_of(index))
 
+    def nothing(self):
+        """Return the same columns without any rows."""
+        return self.take(slice(0))
+
+    def split(self, count):
+        """Return the rows in so many parts of about the same size."""
+        ends = np.linspace(0, self.n_rows, count + 1).astype(int)
+        return [self.take(slice(low, high)) for low, high in pairwise(ends)]
+
     def subsample(self, size: int, random_state):
         """Return `size` rows drawn with replacement (cheaper than without, and as good for a start)."""
         return self.take(np.sort(random_state.randint(self.n_rows, size=size)))
 
     def target_sample(self):
         """Return at most 20,000 evenly spaced targets, their weights and offsets."""
-        every = slice(None, None, -(-self.n_rows // _TARGET_SAMPLE))
-        if not self.weight[every].any():
-            every = slice(None)
-        return self.y[every], self.weight[every], self._offset_of(every)
+        every = slice(None, None, sample_step(self.n_rows))
+        return self.targets(every if self.weight[every].any() else slice(None))
+
+    def targets(self, index):
+        """Return the targets at `index`, their weights and offsets."""
+        return self.y[index], self.weight[index], self._offset_of(index)
 
     def batches(self, size: int, random_state):
         """Yield mini-batches of a fresh shuffle."""
@@ -143,7 +155,7 @@ class ArrayRows(Rows):
 
         Many float32 rows are filled up with rows of no weight to whole blocks, so that they can be summed by blocks.
         """
-        if self._resident is None and self._fits():
+        if self._resident is None and self.n_rows and self._fits():
             n_rows = self.n_rows + (-self.n_rows % SUM_ROWS if self.many and self.dtype == np.float32 else 0)
             if not self._device_x:
                 self._device_x.append(_handed_over(self._standardized_copy(n_rows)))
@@ -170,6 +182,11 @@ class ArrayRows(Rows):
         for part in in_cache(self.n_rows, self.n_features * self.dtype.itemsize):
             self.scaling.write(X[part], out[part])
         return out
+
+
+def sample_step(n_rows: int) -> int:
+    """Return which of so many rows make a sample of the targets: every second, third ..."""
+    return max(1, -(-n_rows // _TARGET_SAMPLE))
 
 
 def _dense_bytes(X) -> int:

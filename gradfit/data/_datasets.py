@@ -121,6 +121,19 @@ class DatasetRows(Rows):
         """Return the targets, weights and offsets of the first batch."""
         return self.first[1:]
 
+    def nothing(self):
+        """Return the same columns without any rows."""
+        x, y, weight, offset = (part[:0] for part in self.first)
+        return ArrayRows(x, y, weight, self.scaling, offset if self.has_offset else None)
+
+    def split(self, count):
+        """Return as many datasets with every so manieth batch of this one."""
+        return [self._part(self.dataset.shard(count, k)) for k in range(count)]
+
+    def _part(self, dataset):
+        has_rows = self.is_endless or next(iter(dataset), None) is not None
+        return DatasetRows(dataset, self.encode, self.columns) if has_rows else self.nothing()
+
     def subsample(self, size: int, random_state):
         """Return as many of the first rows as asked for."""
         parts, count = [], 0

@@ -24,9 +24,9 @@ class Chebyshev:
     half: np.ndarray
 
     @classmethod
-    def on_range_of(cls, X, powers) -> Chebyshev:
-        """Return the basis for the interval that each column of X covers."""
-        low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    def on_range(cls, low, high, powers) -> Chebyshev:
+        """Return the basis for the interval that each column covers."""
+        low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
         width = np.where(high > low, (high - low) / 2, np.maximum(np.abs(high), 1.0))
         half = np.ldexp(1.0, np.frexp(width)[1])
         step = half / 256

@@ -68,6 +68,14 @@ class Rows(ABC):
         """Return as many rows, drawn at random where that is possible."""
 
     @abstractmethod
+    def nothing(self) -> Rows:
+        """Return the same columns without any rows."""
+
+    def split(self, count: int) -> list:
+        """Return the rows in so many parts."""
+        raise NotImplementedError
+
+    @abstractmethod
     def batches(self, size, random_state):
         """Yield the mini-batches of one pass, as rows of their own."""
 
@@ -83,6 +91,10 @@ class Rows(ABC):
         out.y, out.offset = change(self.y, self.offset)
         out.n_passes = 0
         return out
+
+    def in_unit(self, unit: float) -> Rows:
+        """Return the same rows with targets and offsets in another unit."""
+        return self.with_targets(lambda y, offset: (y / y.dtype.type(unit), offset / offset.dtype.type(unit)))
 
     def offset_in_target(self) -> Rows:
         """Return the same rows with the offset taken off the targets instead of added to the linear predictor."""
@@ -114,20 +126,43 @@ class Rows(ABC):
         """Return all rows as one block of tensors on the device, where they are dense and fit, else None."""
         return None
 
+    def each(self, function, *args) -> list:
+        """Return what ``function(rows, *args)`` gives for every share of the rows; here they are all in one."""
+        return [function(self, *args)]
+
+    def summed(self, function, *args):
+        """Return the sum of the arrays that ``function(rows, *args)`` gives for every share of the rows."""
+        return function(self, *args)
+
+    def lead(self, function, *own):
+        """Return what a function gives, which may ask for sums over the rows; on all machines that hold some of them.
+
+        `own` is what every machine has for itself, so that it need not be sent.
+        """
+        return function()
+
+    def gathered(self):
+        """Return all rows in one place."""
+        return self
+
     def total(self, function):
         """Return the sum over all blocks of what the function returns for one."""
         self.n_passes += 1
-        total = None
-        for block in self.standardized_blocks():
-            part = function(block)
-            total = part if total is None else total + part
-        return total
+        return self.summed(_over_blocks, function)
 
     def spread(self) -> float:
         """Return the standard deviation of a sample of the targets, or 1 if they are all equal."""
         y, weight, _ = self.target_sample()
         _, _, deviation = block_moments(np.asarray(y, np.float64)[:, None], np.asarray(weight, np.float64))
         return float(deviation[0]) or 1.0
+
+
+def _over_blocks(rows, function):
+    total = None
+    for block in rows.standardized_blocks():
+        part = function(block)
+        total = part if total is None else total + part
+    return total
 
 
 def in_cache(n_rows: int, row_bytes: int, least: int = 64):

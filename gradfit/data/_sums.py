@@ -88,21 +88,10 @@ def sum_products(rows, dtype, fit_intercept: bool) -> Sums:
     shift, scale = rows.scaling.shift, rows.scaling.scale
     is_far = fit_intercept and np.any(np.abs(shift) > scale)  # means that cost digits are taken off, about
     shift = shift.astype(dtype).astype(np.float64) if is_far else np.zeros(p)
-    origin: Any = None
-    gram, product = np.zeros((p, p)), np.empty((p, p), dtype)
-    sides, squares = np.zeros((t + 1, p)), np.zeros((t + 1, t + 1))
-    for x, y, weight, _ in rows.dense_blocks(tall(p)):
-        y, root = y.reshape(len(x), -1), None if (weight == 1.0).all() else np.sqrt(weight, dtype=np.float64)
-        origin = (y / y.dtype.type(len(y))).sum(axis=0) * fit_intercept if origin is None else origin
-        for z, part in less(x.astype(dtype, copy=False), shift, root):
-            side = np.ones((t + 1, len(z)))
-            np.subtract(y[part].T, origin[:, None], out=side[:-1])
-            if root is not None:
-                side *= root[part]
-            squares += side @ side.T
-            np.matmul(z.T, z, out=product)
-            gram += product
-            sides += side.astype(dtype, copy=False) @ z
+    y = rows.target_sample()[0]
+    origin = (y.reshape(len(y), -1) / y.dtype.type(len(y))).sum(axis=0) * fit_intercept
+    gram, sides, squares = np.split(rows.summed(_products, dtype, shift, origin), np.cumsum([p * p, (t + 1) * p]))
+    gram, sides, squares = gram.reshape(p, p), sides.reshape(t + 1, p), squares.reshape(t + 1, t + 1)
     smallest = np.sqrt(np.diagonal(gram).min(initial=np.inf) / rows.n_rows) * np.sqrt(np.diagonal(squares).min())
     gram, sides, squares = (part / squares[-1, -1] for part in (gram, sides, squares))
     mean, level = sides[-1] * fit_intercept, squares[-1, :-1] * fit_intercept
@@ -113,6 +102,25 @@ def sum_products(rows, dtype, fit_intercept: bool) -> Sums:
     mean = np.append(shift + mean, origin + level)
     is_safe = smallest > tiny / eps and all(np.isfinite(part).all() for part in (gram, right, squares, mean, cost))
     return Sums(gram, right, squares, mean, cost if is_safe else np.inf, rows.total_weight, rows.n_rows)
+
+
+def _products(rows, dtype, shift, origin):
+    """Return the sums over a share of rows: of products of columns, of them with targets and 1, and of these."""
+    p, t = rows.n_features, len(origin)
+    gram, product = np.zeros((p, p)), np.empty((p, p), dtype)
+    sides, squares = np.zeros((t + 1, p)), np.zeros((t + 1, t + 1))
+    for x, y, weight, _ in rows.dense_blocks(tall(p)):
+        y, root = y.reshape(len(x), -1), None if (weight == 1.0).all() else np.sqrt(weight, dtype=np.float64)
+        for z, part in less(x.astype(dtype, copy=False), shift, root):
+            side = np.ones((t + 1, len(z)))
+            np.subtract(y[part].T, origin[:, None], out=side[:-1])
+            if root is not None:
+                side *= root[part]
+            squares += side @ side.T
+            np.matmul(z.T, z, out=product)
+            gram += product
+            sides += side.astype(dtype, copy=False) @ z
+    return np.concatenate([gram.ravel(), sides.ravel(), squares.ravel()])
 
 
 def less(x, shift, factor=None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +69,7 @@ class Triangle:
     @classmethod
     def of(cls, rows) -> Triangle:
         """Return the factor of all rows."""
-        return cls.empty(rows.n_features, rows.n_targets or 1, rows.dtype).plus_all(rows)
+        return reduce(cls.merged, rows.each(_of_share))
 
     @classmethod
     def empty(cls, n_features: int, n_targets: int, dtype) -> Triangle:
@@ -169,6 +170,10 @@ class Triangle:
         factor = Factor(columns[:rank], unit) if rank == len(used) else None
         intercept = mean[p:] - coef @ mean[:p]
         return LeastSquares(coef, intercept, mean, gradient, value, rank, int(varies.sum()), factor, used)
+
+
+def _of_share(rows) -> Triangle:
+    return Triangle.empty(rows.n_features, rows.n_targets or 1, rows.dtype).plus_all(rows)
 
 
 def _factored(rows) -> np.ndarray:

@@ -12,8 +12,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import exchange_of_strategy, refuse_strategy
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._datasets import DatasetRows, is_dataset
+from gradfit.estimators._agreement import share_rows
 from gradfit.estimators._callbacks import CallbackSupportMixin, printer_of, solve_for
 from gradfit.inspection._infer_linear import infer
 from gradfit.objectives._bounds import check_inside
@@ -70,14 +72,22 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _fit(self, X, y, sample_weight, offset, coef_init, intercept_init):
         check_settings(type(self).__name__, self.get_params(deep=False))
-        rows = self._wrap(X, y, sample_weight, offset)
+        rows = share_rows(self, X, y, sample_weight, offset)
         with on_device(self.device) as device:
             objective = self._objective(rows)
             options, limits = self._options(objective, coef_init, intercept_init), objective.limits
             if coef_init is not None and limits is not None and options.start is not None:
                 check_inside(options.start[0], limits.lower, limits.upper, limits.names, "coef_init")
-            results = solve_for(self, objective, options, X, y, sample_weight, offset)
+            given = X, y, sample_weight, offset
+            results = rows.lead(partial(self._solve, objective, options, *given), objective.kind)
         return self._publish(objective, results, device)
+
+    def _solve(self, objective, options, *given):
+        """Return the results of all targets: on the first machine, where there are several."""
+        return solve_for(self, objective, options, *given)
+
+    def _agree_on_labels(self, exchange, X, y, has_rows) -> None:
+        """Have all workers know what labels there are."""
 
     def _wrap(self, X, y, sample_weight, offset, reset=True):
         """Validate, encode and wrap the rows."""
@@ -87,7 +97,7 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
             self, X, y, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True
         )
         weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-        if not weight.any():
+        if not weight.any() and exchange_of_strategy() is None:
             raise ValueError("sample_weight: all weights are zero; at least one row must count.")
         y = self._encode_target(y, X.dtype)
         offset = None if offset is None else self._checked_offset(offset, X).reshape(len(weight), -1)
@@ -209,6 +219,7 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _over(self, X, y, sample_weight, offset):
         """Return the objective of `fit` over rows, with the fitted coefficients (outputs, p) and intercepts."""
+        refuse_strategy("inference")
         seen = copy.copy(self)
         seen._prepare = lambda X: None  # type: ignore[method-assign]  # the columns are those of the fit
         seen._known_classes = getattr(self, "classes_", None)

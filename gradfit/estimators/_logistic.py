@@ -10,7 +10,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gradfit.data._datasets import decoded
+from gradfit.backend._strategies import exchange_of_strategy, gathered
+from gradfit.data._datasets import decoded, is_dataset
 from gradfit.estimators._docs import sharing
 from gradfit.estimators._export import dense
 from gradfit.estimators._linear import LinearRegression
@@ -222,36 +223,41 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         if self.class_weight is None or rows.comes_in_batches:
             return rows
         index, weights = rows.y.astype(int), self._class_weights(rows)
-        if not weights[index].any():
+        if not weights[index].any() and exchange_of_strategy() is None:
             raise ValueError(f"class_weight={self.class_weight!r} leaves no row that counts; raise a weight above 0.")
         return rows.with_weight(rows.weight * weights[index].astype(rows.dtype))
 
     def _class_weights(self, rows):
         """Return the weight of every class, (n_classes,)."""
-        index = rows.y.astype(int)
-        present = np.unique(index)
-        given = self.class_weight
+        index, given = rows.y.astype(int), self.class_weight
+        counts = np.bincount(index, minlength=len(self.classes_)), np.bincount(index, rows.weight, len(self.classes_))
+        n_rows, total = np.sum(gathered(counts), axis=0)  # those of all workers
+        present = np.flatnonzero(n_rows)
         if isinstance(given, dict):
             if not all(isinstance(value, Real) for value in given.values()):
                 raise ValueError(f"class_weight={given!r} is not allowed; weights must be finite and >= 0.")
             absent = np.setdiff1d(self.classes_, self.classes_[present])  # their rows weigh nothing
             given = {name: value for name, value in given.items() if name not in absent}
-        weights = np.ones(len(self.classes_))
-        weights[present] = compute_class_weight(
-            given, classes=self.classes_[present], y=self.classes_[index], sample_weight=rows.weight
-        )
+        weights, names = np.ones(len(self.classes_)), self.classes_[present]
+        weights[present] = compute_class_weight(given, classes=names, y=names, sample_weight=total[present])
         if not (np.isfinite(weights).all() and (weights >= 0).all()):
             raise ValueError(f"class_weight={self.class_weight!r} is not allowed; weights must be finite and >= 0.")
         return weights
+
+    def _agree_on_labels(self, exchange, X, y, has_rows):
+        if self._known_classes is not None:
+            return
+        mine = None
+        if has_rows:
+            mine = _labels_of(X) if is_dataset(X) else np.unique(column_or_1d(y))
+        labels = [part for part in exchange.gather(mine) if part is not None]
+        self._known_classes = np.unique(np.concatenate(labels))
 
     def _wrap_dataset(self, dataset, y, sample_weight, offset):
         if self.class_weight is not None:
             raise ValueError("class_weight: give the weights with the dataset, as (x, y, weight) batches.")
         if self._known_classes is None:
-            if int(dataset.cardinality()) == -1:
-                raise ValueError("classes=None is not allowed for a tf.data.Dataset without an end; pass all labels.")
-            labels = [np.unique(decoded(np.asarray(element[1]))) for element in dataset]
-            self._known_classes = np.unique(np.concatenate(labels)) if labels else None
+            self._known_classes = _labels_of(dataset)
         return super()._wrap_dataset(dataset, y, sample_weight, offset)
 
     def _encode_target(self, y, dtype):
@@ -265,29 +271,40 @@ class LogisticRegression(ClassifierMixin, PartialFit):
             raise ValueError(f"y holds only one class, {self.classes_[0]!r}; a classifier needs at least two.")
         return index.astype(dtype) if len(self.classes_) == 2 else index.astype(np.int32)
 
-    def _publish(self, objective, results, device):
+    def _solve(self, objective, options, *given):
+        results = super()._solve(objective, options, *given)
         has_room = objective.limits is None or objective.limits.has_room(results[0].coef)
-        if np.isinf(self.C) and has_room and self._is_separated(objective, results[0]):
+        if np.isinf(self.C) and has_room and self._is_separated(objective.rows, results[0]):
             results[0].status = "separable"
-        return super()._publish(objective, results, device)
+        return results
 
-    def _is_separated(self, objective, result) -> bool:
+    def _is_separated(self, rows, result) -> bool:
         """Return whether every row that counts lies on its own class's side, so that no finite optimum exists."""
-        if objective.rows.comes_in_batches:
-            return False
-        for x, y, weight, offset in objective.rows.blocks():
-            raw, y = (x @ result.coef.T + result.intercept + offset)[weight > 0], y[weight > 0].astype(int)
-            if raw.shape[1] == 1:
-                margin = np.where(y == 1, raw[:, 0], -raw[:, 0])
-            else:
-                own = np.take_along_axis(raw, y[:, None], axis=1)
-                np.put_along_axis(raw, y[:, None], -np.inf, axis=1)
-                margin = own[:, 0] - raw.max(axis=1)
-            if not (margin > 0).all():
-                return False
-        return True
+        return not rows.comes_in_batches and all(rows.each(_are_on_their_side, result.coef, result.intercept))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _are_on_their_side(rows, coef, intercept) -> bool:
+    for x, y, weight, offset in rows.blocks():
+        raw, y = (x @ coef.T + intercept + offset)[weight > 0], y[weight > 0].astype(int)
+        if raw.shape[1] == 1:
+            margin = np.where(y == 1, raw[:, 0], -raw[:, 0])
+        else:
+            own = np.take_along_axis(raw, y[:, None], axis=1)
+            np.put_along_axis(raw, y[:, None], -np.inf, axis=1)
+            margin = own[:, 0] - raw.max(axis=1)
+        if not (margin > 0).all():
+            return False
+    return True
+
+
+def _labels_of(dataset):
+    """Return the labels of a dataset, or None where it is empty."""
+    if int(dataset.cardinality()) == -1:
+        raise ValueError("classes=None is not allowed for a tf.data.Dataset without an end; pass all labels.")
+    labels = [np.unique(decoded(np.asarray(element[1]))) for element in dataset]
+    return np.unique(np.concatenate(labels)) if labels else None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import refuse_strategy
 from gradfit.data._triangle import Triangle
 from gradfit.estimators._base import LinearModel
 from gradfit.solvers import GradientDescent
@@ -79,6 +80,7 @@ class PartialFit(LinearModel):
         self.__dict__.pop("_chunks", None)
 
     def _partial_fit(self, X, y, sample_weight, offset):
+        refuse_strategy("partial_fit")
         check_settings(type(self).__name__, self.get_params(deep=False))
         chunks, is_fitted = getattr(self, "_chunks", None), hasattr(self, "coef_")
         rows = self._wrap(X, y, sample_weight, offset, reset=not is_fitted)

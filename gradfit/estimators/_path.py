@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import _check_sample_weight
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import refuse_strategy
 from gradfit.data._datasets import is_dataset
 from gradfit.estimators._base import LinearModel
 from gradfit.estimators._path_grid import Grid
@@ -196,6 +197,7 @@ def regularization_path(
 
 def _wrap(fitted, X, y, sample_weight, offset):
     """Return the rows of a model that has been prepared for them, and which rows of X they are."""
+    refuse_strategy("regularization_path")
     rows = fitted._wrap(X, y, sample_weight, offset)
     if sample_weight is None:
         return rows, np.arange(rows.n_rows)

@@ -7,6 +7,7 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.validation import check_is_fitted
 
+from gradfit.backend._strategies import gathered
 from gradfit.data._polynomials import Chebyshev, keras_columns
 from gradfit.estimators._docs import sharing
 from gradfit.estimators._export import dense
@@ -102,11 +103,14 @@ class PolynomialRegression(LinearRegressor):
 
     def _prepare(self, X):
         features = PolynomialFeatures(self.degree, interaction_only=self.interaction_only, include_bias=False)
-        self._features = features.fit(X[:1])
+        self._features = features.fit(np.zeros((1, X.shape[1])))
         self.powers_ = features.powers_
         plain = self.alpha > 0 or not self.fit_intercept or not self.standardize or issparse(X)
         is_limited = self.bounds is not None or self.constraints is not None
-        self._basis = None if plain or is_limited else Chebyshev.on_range_of(X, self.powers_)
+        self._basis = None
+        if not (plain or is_limited):  # of the rows of all workers, where there are several
+            lows, highs = zip(*gathered((X.min(axis=0, initial=np.inf), X.max(axis=0, initial=-np.inf))), strict=True)
+            self._basis = Chebyshev.on_range(np.min(lows, axis=0), np.max(highs, axis=0), self.powers_)
 
     def _term_names(self, n_features, names=None):
         names = getattr(self, "feature_names_in_", None) if names is None else names

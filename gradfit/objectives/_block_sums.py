@@ -10,7 +10,10 @@ from gradfit.backend import _tape
 from gradfit.backend._compile import compiled, spec_of
 from gradfit.backend._tensorflow import tf
 from gradfit.data._rows import SUM_ROWS
+from gradfit.data._sparse import ScaledCSR
 from gradfit.losses._kind import LossKind
+
+_MOST_CURVED = 2**20  # entries of rows whose curvature is summed at a time, 8 MB
 
 
 @dataclass(frozen=True)
@@ -114,3 +117,35 @@ def sparse_sums(kind, order, block, theta, numbers):
         pairs = [grams[k : k + n_outputs] for k in range(0, len(grams), n_outputs)]
         sums.append(np.block(pairs) if order == "hessian" else np.array(grams))
     return np.concatenate([np.ravel(part) for part in sums])
+
+
+class RowSums:
+    """What an objective sums over rows, block by block; programs are kept in a dict that like objectives share."""
+
+    def __init__(self, kind, numbers, n_outputs, many_rows, programs):
+        self.kind, self.numbers, self.n_outputs, self.many_rows = kind, numbers, n_outputs, many_rows
+        self._programs = programs
+
+    def __reduce__(self):
+        return RowSums, (self.kind, self.numbers, self.n_outputs, self.many_rows, {})
+
+    def of(self, order):
+        """Return the function of one dense block that is compiled."""
+        return BlockSums(self.kind, order, self.many_rows)
+
+    def __call__(self, order, theta, block):
+        """Return the sums over one block: value, gradient and curvature, packed."""
+        if isinstance(block.x, ScaledCSR):
+            return sparse_sums(self.kind, order, block, theta.reshape(self.n_outputs, -1), self.numbers)
+        key = order, self.many_rows
+        if key not in self._programs:
+            self._programs[key] = self.of(order).program(*block, theta)
+        if order == "gradient" or len(block.y) <= (most := max(SUM_ROWS, _MOST_CURVED // block.x.shape[1])):
+            return self._programs[key](*block, theta, self.numbers).numpy()
+        total, most = 0.0, most // SUM_ROWS * SUM_ROWS
+        for start in range(0, len(block.y), most):  # the product of the columns with curvatures is a second copy
+            at = slice(start, start + most)
+            offset = block.offset[at] if len(block.offset) > 1 else block.offset
+            part = block.x[at], block.y[at], block.weight[at], offset
+            total = total + self._programs[key](*part, theta, self.numbers).numpy()
+        return total

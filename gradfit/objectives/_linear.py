@@ -15,16 +15,14 @@ import numpy as np
 from gradfit.backend import _tape
 from gradfit.backend._tensorflow import tf
 from gradfit.data._arrays import ArrayRows
-from gradfit.data._rows import SUM_ROWS, Rows
+from gradfit.data._rows import Rows
 from gradfit.data._scaling import Scaling
-from gradfit.data._sparse import ScaledCSR
 from gradfit.losses._kind import LossKind
-from gradfit.objectives._block_sums import BlockSums, RowDerivatives, sparse_sums
+from gradfit.objectives._block_sums import RowDerivatives, RowSums
 from gradfit.objectives._objective import Evaluation, InGraph, Objective, smallest_subgradient
 from gradfit.objectives._penalty import ElasticNet
 
 _FLOOR_ULPS = 64
-_MOST_CURVED = 2**20  # entries of rows whose curvature is summed at a time, 8 MB
 _VALUE_FLOOR = 1.5e-9  # a tenth of the root of float64's eps: smaller steps no longer show in the value
 
 
@@ -68,6 +66,8 @@ class LinearObjective(Objective):
         """Set attributes, and what follows from them."""
         self.__dict__.update(changes)
         self.numbers = self.kind.numbers_of(self.loss)
+        adds_blocks = self.rows.many and self.dtype_name == "float32"
+        self._row_sums = RowSums(self.kind, self.numbers, self.n_outputs, adds_blocks, self._programs)
         scale = self.unit / self.rows.scaling.scale
         with np.errstate(over="ignore", under="ignore"):
             self.l1, self.l2 = self.penalty.weights(scale, self.fit_intercept, self.n_outputs, self.worth)
@@ -119,8 +119,7 @@ class LinearObjective(Objective):
             return self
         unit = float(np.exp2(np.round(np.log2(self.rows.spread()))))
         loss = self.loss.replace(**{name: getattr(self.loss, name) / unit for name in self.loss.in_units_of_y})
-        rows = self.rows.with_targets(lambda y, offset: (y / y.dtype.type(unit), offset / offset.dtype.type(unit)))
-        return self._with(rows=rows, loss=loss, unit=unit)
+        return self._with(rows=self.rows.in_unit(unit), loss=loss, unit=unit)
 
     def on(self, rows) -> LinearObjective:
         """Return the same objective over other rows."""
@@ -160,7 +159,7 @@ class LinearObjective(Objective):
     def evaluate(self, theta, order="gradient") -> Evaluation:
         """Return value, gradient and, by `order`, "hessian", "blocks" or "diagonal" curvature at theta."""
         wanted = "hessian" if order == "blocks" and not self.loss.per_class else order  # the only block there is
-        sums = self.rows.total(partial(self._sums, wanted, theta)) / self.rows.total_weight
+        sums = self.rows.total(partial(self._row_sums, wanted, theta)) / self.rows.total_weight
         curvature = sums[1 + self.size :]
         if order in ("hessian", "blocks"):
             size = self.size // (self.n_outputs if order == "blocks" else 1)
@@ -169,31 +168,12 @@ class LinearObjective(Objective):
             theta, float(sums[0]), sums[1 : 1 + self.size], None if order == "gradient" else curvature
         )
 
-    def _sums(self, order, theta, block):
-        if isinstance(block.x, ScaledCSR):
-            return sparse_sums(self.kind, order, block, theta.reshape(self.n_outputs, -1), self.numbers)
-        key = order, self.rows.many
-        if key not in self._programs:
-            self._programs[key] = self._block_sums(order).program(*block, theta)
-        if order == "gradient" or len(block.y) <= (most := max(SUM_ROWS, _MOST_CURVED // block.x.shape[1])):
-            return self._programs[key](*block, theta, self.numbers).numpy()
-        total, most = 0.0, most // SUM_ROWS * SUM_ROWS
-        for start in range(0, len(block.y), most):  # the product of the columns with curvatures is a second copy
-            at = slice(start, start + most)
-            offset = block.offset[at] if len(block.offset) > 1 else block.offset
-            part = block.x[at], block.y[at], block.weight[at], offset
-            total = total + self._programs[key](*part, theta, self.numbers).numpy()
-        return total
-
-    def _block_sums(self, order):
-        return BlockSums(self.kind, order, self.rows.many and self.dtype_name == "float32")
-
     def in_graph(self):
         """Return the objective for compiled loops, or None where its rows do not lie on the device."""
         block = self.rows.resident()
         if block is None:
             return None
-        sums = self._block_sums("gradient")
+        sums = self._row_sums.of("gradient")
         few = not self.rows.many and not self.kind.branches
         return InGraph(sums, block, self.numbers, self.rows.total_weight, self.rows.n_rows, few)
 
@@ -220,7 +200,7 @@ class LinearObjective(Objective):
 
     def line(self):
         """Return the parameters of a least-squares fit to the rows, about."""
-        blocks = list(self.rows.standardized_blocks())
+        blocks = list(self.rows.gathered().standardized_blocks())
         x, y, weight = (np.concatenate([block[i] for block in blocks]) for i in range(3))
         y = y - np.concatenate([np.broadcast_to(block.offset, (len(block.weight), 1)) for block in blocks])[:, 0]
         weighted = x.T * weight

@@ -47,26 +47,38 @@ def _weakest(hessian):
 
 def _next_reach(objective, theta) -> float:
     """Return by how much Newton's next step would move the linear predictor of a row, by sums in float64."""
-    gradient, hessian = np.zeros(len(theta)), np.zeros((len(theta),) * 2)
-    for x, slope, curvature in _float64_rows(objective, theta):
-        gradient += slope @ x
-        hessian += (x * curvature[:, None]).T @ x
+    size, at = len(theta), (objective.kind, objective.numbers, theta)
+    sums = objective.rows.summed(_newton_sums, *at)
+    gradient, hessian = sums[:size], sums[size:].reshape(size, size)
     if not np.isfinite(hessian).all():  # beyond float64: nothing can be told
         return 0.0
     _, values, vectors, scale = _weakest(hessian)
     if not values[0] > _NONE * values[-1]:  # not even float64 sees any curvature left
         return np.inf
     step = vectors @ ((vectors.T @ (gradient / scale)) / values) / scale
-    return max(float(np.abs(x @ step).max(initial=0.0)) for x, *_ in _float64_rows(objective, theta))
+    return max(objective.rows.each(_longest_move, *at, step))
 
 
-def _float64_rows(objective, theta):
+def _newton_sums(rows, kind, numbers, theta):
+    """Return the sums of gradient and Hessian over a share of rows, packed."""
+    gradient, hessian = np.zeros(len(theta)), np.zeros((len(theta),) * 2)
+    for x, slope, curvature in _float64_rows(rows, kind, numbers, theta):
+        gradient += slope @ x
+        hessian += (x * curvature[:, None]).T @ x
+    return np.append(gradient, hessian)
+
+
+def _longest_move(rows, kind, numbers, theta, step) -> float:
+    moves = (np.abs(x @ step).max(initial=0.0) for x, *_ in _float64_rows(rows, kind, numbers, theta))
+    return float(max(moves))
+
+
+def _float64_rows(rows, kind, numbers, theta):
     """Yield blocks of standardized rows of positive weight with their slopes and curvatures, all in float64."""
-    rows = objective.rows
     for block in rows.dense_blocks():
         x, y, weight, offset = (np.asarray(part, np.float64) for part in block)
         x = rows.scaling.apply(x)
         raw = (x @ theta)[:, None] + offset
         parts = y, weight, raw
-        columns = RowDerivatives(objective.kind, "hessian").program(*parts)(*parts, objective.numbers).numpy()
+        columns = RowDerivatives(kind, "hessian").program(*parts)(*parts, numbers).numpy()
         yield x[weight > 0], columns[weight > 0, 1], columns[weight > 0, 2]

@@ -95,9 +95,13 @@ def _is_pinned(objective, result, triangle) -> bool:
 
 def _is_regular(rows) -> bool:
     some = rows.take(np.arange(0, rows.n_rows, -(-rows.n_rows // max(_LOOK_ROWS, 5 * rows.n_features))))
-    x = np.concatenate([some.scaling.apply(block.x) for block in some.dense_blocks()]).astype(np.float64)
-    values = np.linalg.eigvalsh(x.T @ x)
+    values = np.linalg.eigvalsh(some.summed(_gram))
     return bool(values[0] > _SINGULAR * values[-1])
+
+
+def _gram(rows):
+    x = np.concatenate([rows.scaling.apply(block.x) for block in rows.dense_blocks()]).astype(np.float64)
+    return x.T @ x
 
 
 def summarize(objective) -> Triangle | None:
@@ -158,15 +162,22 @@ def _corrected(objective, found: LeastSquares, ridge) -> LeastSquares | None:
 
 def _gradient_over_rows(rows, coef, level, mean, ridge):
     """Return the gradient, (t, p + 1), and the value, (t,), of the mean of ``(y - level - (x - mean) b)^2 / 2``."""
-    gradient, value = np.column_stack([ridge * coef, np.zeros(len(coef))]), 0.5 * np.sum(ridge * coef**2, axis=1)
+    sums = rows.summed(_residual_sums, coef, level, mean) / rows.total_weight
+    sums[:, :-2] += ridge * coef
+    return sums[:, :-1], sums[:, -1] + 0.5 * np.sum(ridge * coef**2, axis=1)
+
+
+def _residual_sums(rows, coef, level, mean):
+    """Return the sums of the gradient and the value of ``(y - level - (x - mean) b)^2 / 2``, side by side."""
+    sums = np.zeros((len(coef), coef.shape[1] + 2))
     for x, y, weight, _ in rows.dense_blocks():
-        y, weight = y.reshape(len(x), -1), weight[:, None].astype(np.float64) / rows.total_weight
+        y, weight = y.reshape(len(x), -1), weight[:, None].astype(np.float64)
         for z, part in less(x.astype(np.float64, copy=False), mean):
             residual = z @ coef.T + (level - y[part])
             slope = weight[part] * residual
-            value += 0.5 * np.sum(slope * residual, axis=0)
-            gradient += np.column_stack([slope.T @ z, slope.sum(axis=0)])
-    return gradient, value
+            values = 0.5 * np.sum(slope * residual, axis=0)
+            sums += np.column_stack([slope.T @ z, slope.sum(axis=0), values])
+    return sums
 
 
 def solve_triangle(objective, triangle: Triangle, refined: bool = False) -> SolveResult:
@@ -178,7 +189,7 @@ def solve_triangle(objective, triangle: Triangle, refined: bool = False) -> Solv
     ridge = ridge * total
     found = triangle.solve(objective.fit_intercept, ridge)
     if refined and found.rank and found.factor is not None:
-        parts = zip(*(block[:3] for block in objective.rows.dense_blocks()), strict=True)
+        parts = zip(*(block[:3] for block in objective.rows.gathered().dense_blocks()), strict=True)
         x, y, weight = (np.concatenate(part).astype(np.float64) for part in parts)
         found = refine(x, y.reshape(len(x), -1), weight, ridge, objective.fit_intercept, found)
     return _result(objective, found, curvature / total if total else 0.0)

@@ -85,23 +85,31 @@ def _scan(objective, theta, reach):
     These are all within reach, and without any reach some for each parameter.
     """
     rows, wanted = objective.rows, 0 if reach else _CANDIDATES * objective.size
-    low, high = objective.kink_slopes
     value, gradient, pools = objective.kinks(theta), np.zeros(objective.size), []
+    for of_share in rows.each(_scan_share, theta, objective.kink_slopes, rows.total_weight, reach, wanted):
+        value, gradient = value + of_share[0], gradient + of_share[1]
+        pools += of_share[2]
+    pools += [pool for pool in _of_coefficients(objective) if len(pool.a)]
+    if reach:
+        pools = [pool.take(np.abs(pool.a @ theta - pool.side) <= reach) for pool in pools]
+    kinks = Kinks(*(np.concatenate(part) for part in zip(*pools, strict=True)))
+    return value, gradient, kinks.nearest(theta, wanted or None)
+
+
+def _scan_share(rows, theta, slopes, total_weight, reach, wanted):
+    """Return what a share of rows adds to the value and the gradient, and its kinks."""
+    (low, high), value, gradient, pools = slopes, 0.0, np.zeros(len(theta)), []
     for x, y, weight, offset in rows.dense_blocks():
         a = rows.scaling.apply(x.astype(np.float64))
         y = y - offset[:, 0].astype(np.float64)
-        excess, share = a @ theta - y, weight / rows.total_weight
+        excess, share = a @ theta - y, weight / total_weight
         slope, gaps = np.where(excess > 0, high, low) * share, np.abs(excess)
         value += float(slope @ excess)
         gradient += np.where(gaps > reach, slope, 0.0) @ a
         near = np.argsort(gaps, kind="stable")[:wanted] if wanted else np.flatnonzero(gaps <= reach)
         share = share[near]
         pools.append(Kinks(a[near], y[near], low * share, high * share, np.zeros(len(near), bool)))
-    pools += [pool for pool in _of_coefficients(objective) if len(pool.a)]
-    if reach:
-        pools = [pool.take(np.abs(pool.a @ theta - pool.side) <= reach) for pool in pools]
-    kinks = Kinks(*(np.concatenate(part) for part in zip(*pools, strict=True)))
-    return value, gradient, kinks.nearest(theta, wanted or None)
+    return value, gradient, pools
 
 
 def _of_coefficients(objective):
