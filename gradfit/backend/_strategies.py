@@ -58,7 +58,7 @@ def gathered(value) -> list:
 
 
 def refuse_strategy(what: str) -> None:
-    """Raise ValueError under the scope of a strategy with several machines, where something would see one's rows only."""
+    """Raise ValueError under the scope of a strategy with several machines, of which something would see only one."""
     if exchange_of_strategy() is not None:
         raise ValueError(
             f"{what} sees the rows of one machine only, and this is the scope of a MultiWorkerMirroredStrategy. Call "

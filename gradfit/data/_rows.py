@@ -165,6 +165,11 @@ def _over_blocks(rows, function):
     return total
 
 
+def as_columns(y):
+    """Return targets (n,) or (n, t) as (n, t)."""
+    return y[:, None] if y.ndim == 1 else y
+
+
 def in_cache(n_rows: int, row_bytes: int, least: int = 64):
     """Yield the slices of rows that NumPy takes at a time: as many as fit the cache."""
     step = max(least, _CACHE_BYTES // max(1, row_bytes) // 16 * 16)

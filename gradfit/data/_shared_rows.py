@@ -119,7 +119,7 @@ class SharedRows(Rows):
         return self._some(_take, self._split(np.asarray(index)))
 
     def subsample(self, size, random_state):
-        """Return as many rows, drawn at random where that is possible; those that one place with all rows would draw."""
+        """Return as many rows, at random where that is possible: those that would be drawn if all were in one place."""
         if not self.comes_in_batches:
             return self.take(np.sort(random_state.randint(self.n_rows, size=size)))
         sizes = PerShare(-(-size * share.n_rows // max(1, self.n_rows)) for share in self.shares)
@@ -142,8 +142,8 @@ class SharedRows(Rows):
                 parts = self.each(_targets, self._split(np.arange(self.n_rows)))
         y, weight, offset = zip(*parts, strict=True)
         if any(len(part) > 1 for part in offset):
-            offset = [np.broadcast_to(z, (len(w), z.shape[1])) for z, w in zip(offset, weight, strict=True)]
-            return tuple(map(np.concatenate, (y, weight, offset)))
+            wide = (np.broadcast_to(z, (len(w), z.shape[1])) for z, w in zip(offset, weight, strict=True))
+            return np.concatenate(y), np.concatenate(weight), np.concatenate(list(wide))
         return np.concatenate(y), np.concatenate(weight), offset[0]
 
     def nothing(self):
@@ -152,6 +152,7 @@ class SharedRows(Rows):
 
     def batches(self, size, random_state):
         """Yield the mini-batches of one pass, of each share as many rows as is its part; a dataset has its own."""
+        self.n_passes += 1
         sizes = PerShare(max(1, round((size or 0) * share.n_rows / max(1, self.n_rows))) for share in self.shares)
         seeds = PerShare(random_state.randint(2**31, size=len(self.shares)).tolist())
         source = self._derived(_Batches, sizes, seeds)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
-from gradfit.data._rows import in_cache, tall
+from gradfit.data._rows import as_columns, in_cache, tall
 from gradfit.data._triangle import Factor, Triangle
 
 
@@ -89,7 +89,7 @@ def sum_products(rows, dtype, fit_intercept: bool) -> Sums:
     is_far = fit_intercept and np.any(np.abs(shift) > scale)  # means that cost digits are taken off, about
     shift = shift.astype(dtype).astype(np.float64) if is_far else np.zeros(p)
     y = rows.target_sample()[0]
-    origin = (y.reshape(len(y), -1) / y.dtype.type(len(y))).sum(axis=0) * fit_intercept
+    origin = (as_columns(y) / y.dtype.type(len(y))).sum(axis=0) * fit_intercept
     gram, sides, squares = np.split(rows.summed(_products, dtype, shift, origin), np.cumsum([p * p, (t + 1) * p]))
     gram, sides, squares = gram.reshape(p, p), sides.reshape(t + 1, p), squares.reshape(t + 1, t + 1)
     smallest = np.sqrt(np.diagonal(gram).min(initial=np.inf) / rows.n_rows) * np.sqrt(np.diagonal(squares).min())
@@ -110,7 +110,7 @@ def _products(rows, dtype, shift, origin):
     gram, product = np.zeros((p, p)), np.empty((p, p), dtype)
     sides, squares = np.zeros((t + 1, p)), np.zeros((t + 1, t + 1))
     for x, y, weight, _ in rows.dense_blocks(tall(p)):
-        y, root = y.reshape(len(x), -1), None if (weight == 1.0).all() else np.sqrt(weight, dtype=np.float64)
+        y, root = as_columns(y), None if (weight == 1.0).all() else np.sqrt(weight, dtype=np.float64)
         for z, part in less(x.astype(dtype, copy=False), shift, root):
             side = np.ones((t + 1, len(z)))
             np.subtract(y[part].T, origin[:, None], out=side[:-1])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack, qr
 
-from gradfit.data._rows import in_cache, tall
+from gradfit.data._rows import as_columns, in_cache, tall
 
 _ROWS_PER_COLUMN = 8  # of a block where there are as many: the factor that it takes along then costs little
 _NOISE_ULPS, _RANK_ULPS = 8, 4  # below so many roundings a column is constant, or a combination of others
@@ -87,7 +87,7 @@ class Triangle:
     @np.errstate(over="ignore", invalid="ignore")  # what is not finite is seen at the solution
     def plus(self, x, y, weight) -> Triangle:
         """Return the factor with rows added: x (n, p), y (n,) or (n, t), weight (n,)."""
-        out, y, root = self, y.reshape(len(x), -1), np.sqrt(weight, dtype=np.float64)[:, None]
+        out, y, root = self, as_columns(y), np.sqrt(weight, dtype=np.float64)[:, None]
         for part in in_cache(len(x), 8 * self.factor.shape[1], _ROWS_PER_COLUMN * len(self.shift)):
             block = np.column_stack([x[part], y[part]]).astype(np.float64, copy=False)
             shift = out.shift if out.n_rows else (block / len(block)).sum(axis=0)

@@ -96,9 +96,7 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
         X, y = validate_data(
             self, X, y, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32], multi_output=True
         )
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-        if not weight.any() and exchange_of_strategy() is None:
-            raise ValueError("sample_weight: all weights are zero; at least one row must count.")
+        weight = _checked_weight(sample_weight, X)
         y = self._encode_target(y, X.dtype)
         offset = None if offset is None else self._checked_offset(offset, X).reshape(len(weight), -1)
         if not weight.all():  # such rows must leave no trace, not even in the interval of a polynomial
@@ -279,6 +277,17 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
             more = f" or ({n_rows}, {n_columns})" if n_columns > 1 else ""
             raise ValueError(f"offset has shape {shape}; it must be ({n_rows},){more}, one number a row of X.")
         return offset
+
+
+def _checked_weight(sample_weight, X):
+    """Return weights as an array, or raise ValueError: some row must count, if only on another worker."""
+    elsewhere = exchange_of_strategy() is not None
+    if elsewhere and np.shape(sample_weight) == (X.shape[0],) and not np.any(sample_weight):
+        return np.zeros(X.shape[0], X.dtype)
+    weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+    if not weight.any():
+        raise ValueError("sample_weight: all weights are zero; at least one row must count.")
+    return weight
 
 
 def _padded(arrays):

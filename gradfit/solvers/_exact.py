@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradfit.data._rows import as_columns
 from gradfit.data._sums import less, sum_products
 from gradfit.data._triangle import LeastSquares, Triangle
 from gradfit.solvers._refinement import refine
@@ -171,7 +172,7 @@ def _residual_sums(rows, coef, level, mean):
     """Return the sums of the gradient and the value of ``(y - level - (x - mean) b)^2 / 2``, side by side."""
     sums = np.zeros((len(coef), coef.shape[1] + 2))
     for x, y, weight, _ in rows.dense_blocks():
-        y, weight = y.reshape(len(x), -1), weight[:, None].astype(np.float64)
+        y, weight = as_columns(y), weight[:, None].astype(np.float64)
         for z, part in less(x.astype(np.float64, copy=False), mean):
             residual = z @ coef.T + (level - y[part])
             slope = weight[part] * residual
@@ -191,7 +192,7 @@ def solve_triangle(objective, triangle: Triangle, refined: bool = False) -> Solv
     if refined and found.rank and found.factor is not None:
         parts = zip(*(block[:3] for block in objective.rows.gathered().dense_blocks()), strict=True)
         x, y, weight = (np.concatenate(part).astype(np.float64) for part in parts)
-        found = refine(x, y.reshape(len(x), -1), weight, ridge, objective.fit_intercept, found)
+        found = refine(x, as_columns(y), weight, ridge, objective.fit_intercept, found)
     return _result(objective, found, curvature / total if total else 0.0)
 
 
