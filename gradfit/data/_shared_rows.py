@@ -69,12 +69,15 @@ class SharedRows(Rows):
         return self._n_targets
 
     def each(self, function, *args):
-        """Return what ``function(rows, *args)`` gives for every share of the rows."""
-        return self.places.each(self.handle, function, args)
+        """Return what ``function(rows, *args)`` gives for every share of the rows, which may be in shares itself."""
+        return [part for parts in self._ask(methodcaller("each", function, *args)) for part in parts]
 
     def summed(self, function, *args):
         """Return the sum of the arrays that ``function(rows, *args)`` gives for every share of the rows."""
-        return self.places.summed(self.handle, function, args)
+        return self.places.summed(self.handle, methodcaller("summed", function, *args), ())
+
+    def _ask(self, function, *args):
+        return self.places.each(self.handle, function, args)
 
     def lead(self, function, *own):
         """Return what a function gives, which may ask for sums over the rows; on all machines that hold some."""
@@ -89,7 +92,7 @@ class SharedRows(Rows):
     def _some(self, function, *args):
         """Return other rows, of which nothing is known yet."""
         out = self._derived(function, *args)
-        out._know(out.each(Facts.of))
+        out._know(out._ask(Facts.of))
         return out
 
     def standardized(self, scaling):
@@ -128,23 +131,20 @@ class SharedRows(Rows):
     def moments(self, sampled=False):
         """Return weighted means and standard deviations of the columns, of all rows or of a few thousand."""
         merged = Moments(self.n_features)
-        for part in self.each(_moments, sampled):
+        for part in self._ask(_moments, sampled):
             merged.add(*part)
         return merged.mean, merged.deviation
 
     def target_sample(self):
         """Return some targets, their weights and their offsets: those that one place with all rows would give."""
         if self.comes_in_batches:
-            parts = self.each(methodcaller("target_sample"))
-        else:
-            parts = self.each(_targets, self._split(np.arange(0, self.n_rows, sample_step(self.n_rows))))
-            if not any(part[1].any() for part in parts):
-                parts = self.each(_targets, self._split(np.arange(self.n_rows)))
-        y, weight, offset = zip(*parts, strict=True)
-        if any(len(part) > 1 for part in offset):
-            wide = (np.broadcast_to(z, (len(w), z.shape[1])) for z, w in zip(offset, weight, strict=True))
-            return np.concatenate(y), np.concatenate(weight), np.concatenate(list(wide))
-        return np.concatenate(y), np.concatenate(weight), offset[0]
+            return _joined(self._ask(methodcaller("target_sample")))
+        found = self.targets(np.arange(0, self.n_rows, sample_step(self.n_rows)))
+        return found if found[1].any() else self.targets(np.arange(self.n_rows))
+
+    def targets(self, index):
+        """Return the targets at `index`, ascending, their weights and offsets."""
+        return _joined(self._ask(_targets, self._split(index)))
 
     def nothing(self):
         """Return the same columns without any rows."""
@@ -193,6 +193,15 @@ def _moments(rows, sampled):
 
 def _targets(rows, index):
     return rows.targets(index)
+
+
+def _joined(parts):
+    """Return targets, weights and offsets of all shares; an offset of one row stands for all."""
+    y, weight, offset = zip(*parts, strict=True)
+    if any(len(part) > 1 for part in offset):
+        wide = (np.broadcast_to(z, (len(w), z.shape[1])) for z, w in zip(offset, weight, strict=True))
+        return np.concatenate(y), np.concatenate(weight), np.concatenate(list(wide))
+    return np.concatenate(y), np.concatenate(weight), offset[0]
 
 
 def _everything(rows):
