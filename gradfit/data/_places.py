@@ -181,7 +181,7 @@ class Workers:
 
     def _sum(self, part, error):
         total, ends = self.exchange.sum(part, error, self._wants_end)
-        self._wants_end = self.leads and (self._wants_end or ends)
+        self._wants_end |= ends and self.leads  # the others go on asking for it until the first has heard
         return total if part is None else total.reshape(np.shape(part))
 
     def _pickled(self, how: str, command) -> bytes:

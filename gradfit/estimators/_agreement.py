@@ -67,10 +67,11 @@ class _Look(NamedTuple):
         if not is_dataset(X):
             shape, y = np.shape(X), None if y is None else np.atleast_1d(np.asarray(y))[:1]
             names = _get_feature_names(X)
-            return cls(shape[-1], _float_type(X), names, sparse.issparse(X), y) if _num_samples(X) else None
+            n_features = shape[1] if len(shape) == 2 else 0  # then validation says what is wrong with it
+            return cls(n_features, _float_type(X), names, sparse.issparse(X), y) if _num_samples(X) else None
         for element in X:
             if not isinstance(element, tuple):
-                return cls(0, np.float64, None, False, np.zeros(1))  # what is wrong with it is said later
+                return cls(0, np.float64, None, False, np.zeros(1))
             if len(element) < 3 or np.any(element[2]):
                 x, is_dict = element[0], isinstance(element[0], dict)
                 columns = [np.asarray(part) for part in (x.values() if is_dict else [x])]
@@ -107,10 +108,10 @@ def _on_workers(exchange, model, X, y, sample_weight, offset):
     compare(exchange.gather({"the version of gradfit": gradfit.__version__, **settings_of(model)}))
     mine = _Look.at(X, y)
     looks = exchange.gather(mine)
-    look = next((found for found in looks if found is not None), None)
+    look = max(filter(None, looks), key=lambda found: found.n_features, default=None)
     if look is None:
         raise _shared(ValueError("X holds no rows on any worker; at least one worker must have some."))
-    compare([{} if found is None else found.facts() for found in looks])
+    compare([found.facts() if found is not None and found.n_features else {} for found in looks])
     model._agree_on_labels(exchange, X, y, has_rows=mine is not None)
     rows = model._wrap(*((X, y, sample_weight, offset) if mine is not None else look.weightless_row()))
     if mine is None and look.names is not None:
@@ -118,9 +119,7 @@ def _on_workers(exchange, model, X, y, sample_weight, offset):
     compare(exchange.gather({} if mine is None else _facts_of_targets(rows, offset)))
     facts = exchange.gather(Facts.of(rows))
     if not sum(fact.total_weight for fact in facts) > 0:
-        raise _shared(
-            ValueError("sample_weight: all weights are zero on all workers; at least one row must count.")
-        )  # fmt: skip
+        raise _shared(ValueError("The weights leave no row that counts on any worker; raise one above 0."))
     exchange.expected = 2 + model._n_outputs() * (rows.n_features + 1)  # an evaluation, in one exchange
     names = resolve_devices(model.device)
     workers = Workers(exchange, _on_devices(rows, names), names[0])

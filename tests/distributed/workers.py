@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
@@ -87,8 +86,3 @@ def until(condition, seconds):
             return False
         time.sleep(0.02)
     return True
-
-
-def interrupt(process):
-    """Do to a process what Ctrl-C does."""
-    process.send_signal(signal.SIGINT)
