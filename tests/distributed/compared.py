@@ -17,7 +17,7 @@ def _differences(found, other, rtol):
         (name, found[name], other[name])
         for name in sorted(found.keys() & other.keys() - OF_ROUNDING)
         if not _alike(found[name], other[name], rtol.get(name, rtol["else"]))
-    ] + sorted(found.keys() ^ other.keys())
+    ] + sorted((found.keys() ^ other.keys()) - OF_ROUNDING)
 
 
 def _alike(one, two, rtol):

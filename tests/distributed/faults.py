@@ -12,6 +12,7 @@ import gradfit
 from gradfit import LinearRegression, LogisticRegression, PolynomialRegression, inference, regularization_path
 from gradfit.data import _places
 from gradfit.solvers import GradientDescent
+from tests.distributed import fits
 from tests.distributed.share import Share, run
 
 RNG = np.random.default_rng(3)
