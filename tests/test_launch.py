@@ -92,20 +92,25 @@ def test_each_worker_knows_its_place_and_its_arguments(run):
         socket.create_server(("", int(port))).close()
 
 
-def test_lines_are_whole_and_go_to_their_stream(run):
+def test_lines_are_whole_and_go_to_their_stream(script):
     body = """
-for _ in range(300):
+for _ in range(200):
     for stream in (sys.stdout, sys.stderr):
         for piece in (str(index) * 20, stream.name, "|"): stream.write(piece)  # unbuffered: in pieces
         stream.write("\\n")
-sys.stdout.write(str(index) * 300_000 + "\\n\\nno newline")
+time.sleep(max(0.0, float(sys.argv[1]) - time.time()))  # all at the same time
+for _ in range(10): sys.stdout.write(str(index) * 300_000 + "\\n\\n")
+sys.stdout.write("no newline")
 """
-    status, out, err = run("--workers 3", body)
-    assert status == 0
+    command = [sys.executable, PROGRAM, "--workers", "3", script(body), str(time.time() + 0.5)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
     for index in range(3):
-        lines = [line.removeprefix(f"[{index}] ") for line in out if line.startswith(f"[{index}] ")]
-        assert lines == sorted(["", *[f"{index}" * 20 + "<stdout>|"] * 300, f"{index}" * 300_000, "no newline"])
-    assert err == [f"[{index}] " + f"{index}" * 20 + "<stderr>|" for index in range(3) for _ in range(300)]
+        start = f"[{index}] "
+        out = [line.removeprefix(start) for line in ended.stdout.splitlines() if line.startswith(start)]
+        long = [f"{index}" * 300_000, ""] * 10
+        assert out == [*[f"{index}" * 20 + "<stdout>|"] * 200, *long, "no newline"]
+        assert ended.stderr.splitlines().count(start + f"{index}" * 20 + "<stderr>|") == 200
+    assert (ended.stdout + ended.stderr).count("\n") == 3 * (200 + 20 + 1 + 200)
 
 
 def test_an_exit_before_the_others_is_no_failure(run):
