@@ -46,9 +46,11 @@ def main(picture="shards.png"):
         models = LogisticRegression(C=np.inf).fit(labels), LinearRegression("poisson").fit(counts)
     figure, axes = plt.subplots(figsize=(7, 4))
     axes.plot(TRUTH, "k_", markersize=30, label="truth")
-    for name, model in zip(("labels", "counts"), models, strict=True):
+    for name, marker, model in zip(("labels", "counts"), "os", models, strict=True):
         print(f"{name}, worker {rank} of {count}: {np.ravel(model.coef_).round(4)} {model.status_}")
-        axes.plot(np.ravel(model.coef_), "o", label=f"{name} of {FILES * ROWS:,} rows, {count} worker(s)")
+        axes.plot(
+            np.ravel(model.coef_), marker, mfc="none", label=f"{name} of {FILES * ROWS:,} rows, {count} worker(s)"
+        )
     axes.set(xticks=range(len(TRUTH)), xlabel="feature", ylabel="coefficient")
     axes.legend(loc="lower right")
     if rank == 0:
