@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from gradfit.backend._strategies import hearing_interrupts
 from gradfit.backend._tensorflow import tf
 
 _HEADER = 3  # numbers in front of a sum: how many workers have failed, how many ask for an end, and its length
@@ -30,6 +31,8 @@ class Collectives:
         Which worker this is, and how many there are.
     n_bytes, n_exchanges : int
         What this worker has handed over so far.
+    is_agreeing : bool
+        Whether all are on the way to a fit, so that their next exchange is a `gather`.
     """
 
     def __init__(self, strategy):
@@ -39,6 +42,7 @@ class Collectives:
         self.count = max(1, len(tasks))
         self.rank = tasks.index((resolver.task_type, resolver.task_id)) if tasks else 0
         self.expected = self.n_bytes = self.n_exchanges = 0
+        self.is_agreeing = False
         n_devices = len(extended.worker_devices)
 
         def program(dtype):
@@ -62,7 +66,7 @@ class Collectives:
             raise WorkerLostError(
                 f"Worker {self.rank} of {self.count} cannot reach the others: one of them has ended, or was stopped. "
                 "End all, and start all again; with checkpoint=... a fit goes on from where it was. TensorFlow said: "
-                f"{str(error).splitlines()[0]}"
+                f"{_reason(error)}"
             ) from error
 
     def sum(self, vector, error: Exception | None = None, wants_end: bool = False):
@@ -99,8 +103,19 @@ class Collectives:
         return total[1:].tobytes()[:size]
 
     def gather(self, value, error: Exception | None = None) -> list:
-        """Return every worker's value in the order of ranks; the error of any is raised on all."""
-        data = pickle.dumps((value, error and _sendable(error)))
+        """Return every worker's value in the order of ranks; the error of any is raised on all.
+
+        Ctrl-C raises KeyboardInterrupt, but only after all have met: an exchange that one breaks off spoils all others.
+        """
+        interrupts: list = []
+        with hearing_interrupts(lambda: interrupts.append(True)):
+            values = self._gathered(value, error)
+        if interrupts and error is None:
+            raise KeyboardInterrupt
+        return values
+
+    def _gathered(self, value, error):
+        data = pickle.dumps((value, error and self.sendable(error)))
         sizes = np.zeros(self.count, np.int64)
         sizes[self.rank] = -(-len(data) // 8)
         ends = np.cumsum(self._add(sizes))
@@ -112,26 +127,31 @@ class Collectives:
         values, errors = zip(*(pickle.loads(part.tobytes()) for part in parts), strict=True)
         for rank, found in enumerate(errors):
             if found is not None:
-                raise _named(found, f"Worker {rank} of {self.count}: {found}") from error
+                raise self.named(found, rank) from error
         return list(values)
 
+    def sendable(self, error):
+        """Return the error, or one of the same text where it cannot be pickled."""
+        try:
+            return pickle.loads(pickle.dumps(error))
+        except Exception:  # whatever a user's class does
+            return RuntimeError(f"{type(error).__name__}: {error}")
 
-def _sendable(error):
-    """Return the error, or one of the same text where it cannot be pickled."""
-    try:
-        return pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever a user's class does
-        return RuntimeError(f"{type(error).__name__}: {error}")
+    def named(self, error, rank):
+        """Return an error of the same type that names its worker, or a RuntimeError where its type takes no text."""
+        text = f"Worker {rank} of {self.count}: {error}"
+        try:
+            named = type(error)(text)
+        except Exception:  # whatever a user's class does
+            named = RuntimeError(text)
+        named.is_shared = True  # all workers raise it
+        return named
 
 
-def _named(error, text):
-    """Return an error of the same type with another text, or a RuntimeError where its type takes no text."""
-    try:
-        named = type(error)(text)
-    except Exception:  # whatever a user's class does
-        named = RuntimeError(text)
-    named.is_shared = True  # all workers raise it
-    return named
+def _reason(error) -> str:
+    """Return the line of TensorFlow's message that says what has happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines if line.startswith("Collective ops is aborted")), lines[0])
 
 
 @lru_cache(maxsize=4)

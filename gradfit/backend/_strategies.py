@@ -71,12 +71,13 @@ def outside_of_scope(function, on_interrupt):
 
     Scopes belong to threads, so it runs in a thread of its own. Ctrl-C calls `on_interrupt` meanwhile.
     """
-    with ThreadPoolExecutor(1, "gradfit") as pool, _hearing_interrupts(on_interrupt):
+    with ThreadPoolExecutor(1, "gradfit") as pool, hearing_interrupts(on_interrupt):
         return pool.submit(contextvars.copy_context().run, function).result()
 
 
 @contextmanager
-def _hearing_interrupts(on_interrupt):
+def hearing_interrupts(on_interrupt):
+    """Have Ctrl-C call a function instead of raising KeyboardInterrupt wherever it is; only a main thread hears it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

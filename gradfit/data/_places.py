@@ -112,42 +112,48 @@ class Workers:
     def lead(self, function, *own):
         """Return on all workers what a function gives that may ask for all this; the first worker runs it."""
         self._own = own
-        work = partial(self._lead, function) if self.leads else self._follow
-        return outside_of_scope(partial(_on_device, self.device, work), self._interrupt)
+        return outside_of_scope(partial(_on_device, self.device, partial(self._set_out, function)), self._interrupt)
 
     def _interrupt(self):
         self._wants_end = True  # the leader raises KeyboardInterrupt between two exchanges
 
+    def _set_out(self, function):
+        self.exchange.gather(None)  # whoever could not come so far says so here
+        self.exchange.is_agreeing = False
+        return self._lead(function) if self.leads else self._follow()
+
     def _lead(self, function):
         try:
             result = function()
-            self._tell(self._pickled(("over", result, None)))
+            text = self._pickled("over", (result, None))
         except BaseException as error:
             if not self._is_over:  # else all know
-                self._tell(self._pickled(("over", None, error if isinstance(error, Exception) else _STOPPED)))
+                said = self.exchange.sendable(error) if isinstance(error, Exception) else _STOPPED
+                self.exchange.broadcast(self._pickled("over", (None, said)))
             raise
+        self.exchange.broadcast(text)
         return result
 
     def _follow(self):
         while True:
-            how, *command = self._unpickled(self.exchange.broadcast(None))
-            if how == "over":
-                result, error = command
+            how, _, command = self.exchange.broadcast(None).partition(b" ")
+            if how == b"over":
+                result, error = self._unpickled(command)
                 if error is not None:
-                    raise error
+                    raise error if isinstance(error, KeyboardInterrupt) else self.exchange.named(error, 0)
                 return result
-            getattr(self, how)(*self._own_part(*command))
+            getattr(self, how.decode())(*self._own_part(command))
 
     def _ask(self, how, number, function, args):
         """Have all workers do something, and put their parts together."""
         if self._is_over:
             raise RuntimeError("The workers have parted: one of them has failed.")
         command = number, function, args, self._waiting
-        text = self._pickled((how.__name__, *command))
+        text = self._pickled(how.__name__, command)
         self._waiting = []
         try:
-            self._tell(text)
-            result = how(*self._own_part(*command))
+            self.exchange.broadcast(text)
+            result = how(*self._own_part(command))
         except Exception:
             self._is_over = True
             raise
@@ -156,10 +162,11 @@ class Workers:
             raise KeyboardInterrupt
         return result
 
-    def _own_part(self, number, function, args, waiting) -> tuple[Any, Exception | None]:
-        """Return this worker's part of a command, or why there is none."""
+    def _own_part(self, command) -> tuple[Any, Exception | None]:
+        """Return this worker's part of a command, which others get as bytes, or why there is none."""
         rank, objects = self.exchange.rank, self._objects
         try:
+            number, function, args, waiting = command if self.leads else self._unpickled(command)
             for new, old, make, made_with in waiting:
                 if old is None:
                     del objects[new]
@@ -177,11 +184,9 @@ class Workers:
         self._wants_end = self.leads and (self._wants_end or ends)
         return total if part is None else total.reshape(np.shape(part))
 
-    def _tell(self, text):
-        self.exchange.broadcast(text)
-
-    def _pickled(self, command):
+    def _pickled(self, how: str, command) -> bytes:
         text = io.BytesIO()
+        text.write(f"{how} ".encode())
         pickler = pickle.Pickler(text, pickle.HIGHEST_PROTOCOL)
         names = {id(value): k for k, value in enumerate(self._own)}
         pickler.persistent_id = lambda value: names.get(id(value))  # type: ignore[method-assign]

@@ -156,7 +156,7 @@ class SharedRows(Rows):
 
     def batches(self, size, random_state):
         """Yield the mini-batches of one pass, of each share as many rows as is its part; a dataset has its own."""
-        self.n_passes += 1
+        self.n_passes += not self.is_endless
         sizes = PerShare(max(1, round((size or 0) * share.n_rows / max(1, self.n_rows))) for share in self.shares)
         seeds = PerShare(random_state.randint(2**31, size=len(self.shares)).tolist())
         source = self._derived(_Batches, sizes, seeds)

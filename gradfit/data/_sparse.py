@@ -22,7 +22,7 @@ class ScaledCSR:
     def parts(self, size: int):
         """Yield slices of that many rows and these rows, which share their entries with all rows."""
         X = self.X
-        for start in range(0, X.shape[0], size):
+        for start in range(0, max(1, X.shape[0]), size):  # of no rows one part
             edges = X.indptr[start : start + size + 1]
             entries = slice(edges[0], edges[-1])
             part = copy.copy(self)

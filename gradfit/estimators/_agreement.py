@@ -24,8 +24,7 @@ def share_rows(model, X, y, sample_weight, offset):
     exchange = exchange_of_strategy()
     if exchange is None:
         return _on_devices(model._wrap(X, y, sample_weight, offset), resolve_devices(model.device))
-    with together(exchange):
-        return _on_workers(exchange, model, X, y, sample_weight, offset)
+    return _on_workers(exchange, model, X, y, sample_weight, offset)
 
 
 def _on_devices(rows, names):
@@ -36,13 +35,19 @@ def _on_devices(rows, names):
 
 
 @contextmanager
-def together(exchange):
-    """Raise an error of one worker on all, instead of leaving the others waiting."""
+def together():
+    """Raise an error of one worker on all, instead of leaving the others waiting, until they set out on a fit."""
+    exchange = exchange_of_strategy()
+    if exchange is None:
+        yield
+        return
+    exchange.is_agreeing = True
     try:
         yield
     except BaseException as error:
-        if not getattr(error, "is_shared", False):
-            exchange.gather(None, error if isinstance(error, Exception) else RuntimeError("interrupted"))
+        if exchange.is_agreeing and not getattr(error, "is_shared", False):
+            ours = error if isinstance(error, Exception) else KeyboardInterrupt("interrupted before the first pass")
+            exchange.gather(None, ours)
         raise
 
 
@@ -57,23 +62,33 @@ class _Look(NamedTuple):
 
     @classmethod
     def at(cls, X, y) -> _Look | None:
-        """Return the look, or None where there are no rows."""
-        if is_dataset(X):
-            element = next(iter(X), None)
-            if element is None or not isinstance(element, tuple):
-                return None
-            x = element[0]
-            names = np.array(list(x), object) if isinstance(x, dict) else None
-            n_features = np.shape(x)[-1] if names is None else len(names)
-            return cls(n_features, np.float64, names, False, decoded(np.asarray(element[1]))[:1])
-        if not _num_samples(X):
-            return None
-        n_features = X.shape[1] if hasattr(X, "shape") else np.shape(X)[-1]
-        is_single = getattr(X, "dtype", None) == np.float32
-        y = np.asarray(y)[:1]
-        return cls(
-            n_features, np.float32 if is_single else np.float64, _get_feature_names(X), sparse.issparse(X), y
-        )  # fmt: skip
+        """Return the look, or None where there are no rows, or none of a dataset's counts."""
+        if not is_dataset(X):
+            shape, y = np.shape(X), None if y is None else np.atleast_1d(np.asarray(y))[:1]
+            names = _get_feature_names(X)
+            return cls(shape[-1], _float_type(X), names, sparse.issparse(X), y) if _num_samples(X) else None
+        for element in X:
+            if not isinstance(element, tuple):
+                return cls(0, np.float64, None, False, np.zeros(1))  # what is wrong with it is said later
+            if len(element) < 3 or np.any(element[2]):
+                x, is_dict = element[0], isinstance(element[0], dict)
+                columns = [np.asarray(part) for part in (x.values() if is_dict else [x])]
+                n_features = len(columns) if is_dict else np.shape(x)[-1]
+                is_single = np.result_type(*columns) == np.float32
+                names = np.array(list(x), object) if is_dict else None
+                return cls(
+                    n_features, np.float32 if is_single else np.float64, names, False,
+                    decoded(np.asarray(element[1]))[:1],
+                )  # fmt: skip
+        return None
+
+    def facts(self) -> dict:
+        """Return what all workers must have in common, by what a message calls it."""
+        return {
+            "the number of columns of X": self.n_features,
+            "the names of the columns": "none" if self.names is None else list(map(str, self.names)),
+            "the float type of X": np.dtype(self.dtype).name, "whether X is sparse": self.is_sparse,
+        }  # fmt: skip
 
     def weightless_row(self):
         """Return a row of no weight, as arguments of a fit: X, y, sample_weight and offset."""
@@ -81,24 +96,41 @@ class _Look(NamedTuple):
         return sparse.csr_array(X) if self.is_sparse else X, self.target, np.zeros(1), None
 
 
+def _float_type(X):
+    """Return the type that validation turns an array or a frame into."""
+    types = list(X.dtypes) if hasattr(X, "dtypes") else [getattr(X, "dtype", object)]
+    return np.float32 if all(kind == np.float32 for kind in types) else np.float64
+
+
 def _on_workers(exchange, model, X, y, sample_weight, offset):
-    agree(exchange, settings_of(model))
+    compare(exchange.gather(settings_of(model)))
     mine = _Look.at(X, y)
-    look = next((found for found in exchange.gather(mine) if found is not None), None)
+    looks = exchange.gather(mine)
+    look = next((found for found in looks if found is not None), None)
     if look is None:
-        raise ValueError("X holds no rows on any worker; at least one worker must have some.")
+        raise _shared(ValueError("X holds no rows on any worker; at least one worker must have some."))
+    compare([{} if found is None else found.facts() for found in looks])
     model._agree_on_labels(exchange, X, y, has_rows=mine is not None)
     rows = model._wrap(*((X, y, sample_weight, offset) if mine is not None else look.weightless_row()))
-    _agree_on_rows(exchange, model, rows, mine is not None)
     if mine is None and look.names is not None:
         model.feature_names_in_ = look.names
+    compare(exchange.gather({} if mine is None else _facts_of_targets(rows, offset)))
     facts = exchange.gather(Facts.of(rows))
     if not sum(fact.total_weight for fact in facts) > 0:
-        raise ValueError("sample_weight: all weights are zero on all workers; at least one row must count.")
+        raise _shared(
+            ValueError("sample_weight: all weights are zero on all workers; at least one row must count.")
+        )  # fmt: skip
     exchange.expected = 2 + model._n_outputs() * (rows.n_features + 1)  # an evaluation, in one exchange
     names = resolve_devices(model.device)
     workers = Workers(exchange, _on_devices(rows, names), names[0])
     return SharedRows(workers, workers.start, rows, facts)
+
+
+def _facts_of_targets(rows, offset) -> dict:
+    return {
+        "the number of targets": rows.n_targets or "one, 1-D", "whether the rows have an end": not rows.is_endless,
+        "whether there is an offset": offset is not None or (rows.comes_in_batches and rows.has_offset),
+    }  # fmt: skip
 
 
 def settings_of(model) -> dict:
@@ -108,17 +140,16 @@ def settings_of(model) -> dict:
     return {"the version of gradfit": found["version"], "the estimator": found["estimator"], **found["settings"]}
 
 
-def agree(exchange, facts: dict) -> None:
-    """Raise ValueError on all workers where one differs from the others, and say in what."""
-    known = exchange.gather(facts)
-    for name in facts:
-        values = [other.get(name) for other in known]
-        first = next((value for value in values if value is not None), None)
-        for rank, value in enumerate(values):
-            if value is not None and value != first:
+def compare(known: list) -> None:
+    """Raise ValueError, on all workers alike, where one says something else than the others; some may say nothing."""
+    for name in dict.fromkeys(name for facts in known for name in facts):
+        said = {rank: facts[name] for rank, facts in enumerate(known) if name in facts}
+        first, *others = said
+        for rank in others:
+            if said[rank] != said[first]:
                 raise _shared(ValueError(
-                    f"The workers disagree on {name}: {value} on worker {rank}, {first} on worker "
-                    f"{values.index(first)}. All must fit the same model to rows of the same kind."
+                    f"The workers disagree on {name}: {said[rank]} on worker {rank}, {said[first]} on worker {first}. "
+                    "All must fit the same model to rows of the same kind."
                 ))  # fmt: skip
 
 
@@ -126,20 +157,3 @@ def _shared(error):
     """Mark an error as one that every worker raises by itself."""
     error.is_shared = True
     return error
-
-
-def _agree_on_rows(exchange, model, rows, has_rows):
-    names = getattr(model, "feature_names_in_", None)
-    facts: dict = {"the number of columns of X": rows.n_features, "the number of targets": rows.n_targets or "one, 1-D"}
-    if has_rows:  # what stands in for none says nothing
-        facts |= {
-            "the names of the columns": "none" if names is None else list(map(str, names)),
-            "the float type of X": rows.dtype.name, "whether the rows have an end": not rows.is_endless,
-            "whether there is an offset": rows.has_offset, "whether X is sparse": not rows.can_center,
-        }  # fmt: skip
-    else:
-        facts |= dict.fromkeys(
-            ("the names of the columns", "the float type of X", "whether the rows have an end",
-             "whether there is an offset", "whether X is sparse")
-        )  # fmt: skip
-    agree(exchange, facts)

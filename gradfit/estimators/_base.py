@@ -15,7 +15,7 @@ from gradfit.backend._devices import on_device
 from gradfit.backend._strategies import exchange_of_strategy, refuse_strategy
 from gradfit.data._arrays import ArrayRows
 from gradfit.data._datasets import DatasetRows, is_dataset
-from gradfit.estimators._agreement import share_rows
+from gradfit.estimators._agreement import share_rows, together
 from gradfit.estimators._callbacks import CallbackSupportMixin, printer_of, solve_for
 from gradfit.inspection._infer_linear import infer
 from gradfit.objectives._bounds import check_inside
@@ -72,17 +72,18 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
         return coef, intercept
 
     def _fit(self, X, y, sample_weight, offset, coef_init, intercept_init):
-        check_settings(type(self).__name__, self.get_params(deep=False))
-        rows = share_rows(self, X, y, sample_weight, offset)
-        with on_device(self.device) as device:
-            objective = self._objective(rows)
-            checkpoint = self._open_checkpoint(coef_init=coef_init, intercept_init=intercept_init)
-            options = self._options(objective, coef_init, intercept_init, checkpoint=checkpoint)
-            limits = objective.limits
-            if coef_init is not None and limits is not None and options.start is not None:
-                check_inside(options.start[0], limits.lower, limits.upper, limits.names, "coef_init")
-            given = X, y, sample_weight, offset
-            results = rows.lead(partial(self._solve, objective, options, *given), objective.kind)
+        with together():
+            check_settings(type(self).__name__, self.get_params(deep=False))
+            rows = share_rows(self, X, y, sample_weight, offset)
+            with on_device(self.device) as device:
+                objective = self._objective(rows)
+                checkpoint = self._open_checkpoint(coef_init=coef_init, intercept_init=intercept_init)
+                options = self._options(objective, coef_init, intercept_init, checkpoint=checkpoint)
+                limits = objective.limits
+                if coef_init is not None and limits is not None and options.start is not None:
+                    check_inside(options.start[0], limits.lower, limits.upper, limits.names, "coef_init")
+                given = X, y, sample_weight, offset
+                results = rows.lead(partial(self._solve, objective, options, *given), objective.kind)
         return self._publish(objective, results, device)
 
     def _solve(self, objective, options, *given):

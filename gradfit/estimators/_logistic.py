@@ -248,10 +248,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         return weights
 
     def _agree_on_labels(self, exchange, X, y, has_rows):
-        if self._known_classes is not None:
-            return
-        mine = None
-        if has_rows:
+        mine = self._known_classes
+        if mine is None and has_rows:
             mine = _labels_of(X) if is_dataset(X) else np.unique(column_or_1d(y))
         labels = [part for part in exchange.gather(mine) if part is not None]
         self._known_classes = np.unique(np.concatenate(labels))

@@ -120,7 +120,11 @@ class PolynomialRegression(LinearRegressor):
         return list(self._features.get_feature_names_out(names))
 
     def _columns(self, X):
-        return self._features.transform(X) if self._basis is None else self._basis.columns(X)
+        if self._basis is not None:
+            return self._basis.columns(X)
+        if not X.shape[0]:  # as a worker without rows has
+            return X[:, :1][:, [0] * len(self.powers_)]
+        return self._features.transform(X)
 
     def _to_reported(self, coef, intercept):
         return (coef, intercept) if self._basis is None else self._basis.to_monomials(coef, intercept)
