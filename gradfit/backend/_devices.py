@@ -42,7 +42,7 @@ def list_devices() -> list[Device]:
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:  # a GPU is in use already, so its memory policy is fixed
         pass
-    names = [":".join(d.name.split(":")[-2:]) for d in tf.config.list_logical_devices()]
+    names = dict.fromkeys(":".join(name.split(":")[-2:]) for name in _logical_names())
     gpus = [name for name in names if name.startswith("GPU")]
     chosen = gpus[0] if gpus else "CPU:0"
     why = "the first GPU that TensorFlow lists" if gpus else "TensorFlow lists no GPU"
@@ -54,6 +54,15 @@ def list_devices() -> list[Device]:
         )
         for name in names
     ]  # fmt: skip
+
+
+def _logical_names() -> list[str]:
+    """Return the full names of the devices of this machine: TensorFlow lists those of other workers, too."""
+    with tf.device("CPU:0"):
+        here = tf.identity(0).device.split("/device:")[0]
+    return [
+        device.name for device in tf.config.list_logical_devices() if here in device.name or "/job:" not in device.name
+    ]
 
 
 def resolve_device(device: str) -> str:
