@@ -74,7 +74,7 @@ class EquationSystem(BaseEstimator):
     residual_norm_ : float or ndarray
         Largest absolute residual.
     solved_, converged_ : bool or ndarray
-        Whether every equation holds; or else stopped at a stationary point.
+        Whether every equation holds; or else stopped where no step lowers the sum of squares of scaled equations.
     status_, message_ : str or ndarray of str
     rank_ : int or ndarray
         Rank of the Jacobian at the solution.

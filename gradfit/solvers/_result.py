@@ -92,8 +92,9 @@ MESSAGES = {
         "the equations, or drop one."
     ),
     "system_stationary": (
-        "Not solved: a stationary point, not a root: {worst}, and no step lowers the sum of squares. There may be no "
-        "real solution, or none near this start: try another x0 or n_starts=20."
+        "Not solved: a stationary point, not a root: {worst}, and no step lowers the sum of squares of the equations, "
+        "scaled to be alike. There may be no real solution, or none near this start: try another x0 or n_starts=20. "
+        "For least squares in the units of the equations, take NonlinearRegression."
     ),
     "system_hidden": (
         "Not solved: {worst}, which is no more than a rounding error there, yet no root: the terms have faded to "
