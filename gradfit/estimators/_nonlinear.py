@@ -197,7 +197,8 @@ class NonlinearRegression(FittedCurves):
             self._places = places(curves, found, data.rows)
         lost = ~found.uncertainty.identified.all(1) & np.isin(found.status, list(CONVERGED_STATUSES))
         found.status[lost] = "unidentified"
-        found.theta[found.n_rows == 0] = np.nan
+        given = np.isin(np.arange(len(names)), found.shared) | found.uncertainty.held
+        found.theta[(curves.n_rows == 0)[:, None] & ~given] = np.nan
         self.parameter_names_, self._kept = names, (curves, X, y, groups)
         self._has_sigma, self._is_absolute = sigma is not None, bool(absolute_sigma)
         self.groups_ = None if labelled is None else labelled.labels

@@ -149,7 +149,8 @@ def _search(curves, fit, ends):
     """
     n_ends = len(ends.side)
     owner = np.repeat(np.arange(len(fit.theta))[:, None], n_ends, axis=1) if fit.shared else ends.curve[None]
-    theta, direction = fit.theta.T[:, owner], _direction(fit, ends, owner)
+    known = np.where(np.isfinite(fit.theta), fit.theta, fit.start)  # those of a curve without rows may be anything
+    theta, direction = known.T[:, owner], _direction(fit, ends, owner)
     low, high, before = np.zeros(n_ends), np.full(n_ends, np.inf), np.zeros(n_ends)
     distance = np.minimum(ends.width, ends.limit)
     result, how, index, better = np.full(n_ends, np.nan), np.full(n_ends, _LOST), np.arange(n_ends), False

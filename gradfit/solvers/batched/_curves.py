@@ -242,17 +242,18 @@ def _fit_together(curves, start, n_starts, random_state, *, max_iter, tol, repor
     """Fit curves that share parameters, by default from what each has found for itself."""
     everyone, shared = np.arange(len(curves.y)), list(curves.solver.shared)
     if start is not None and n_starts == 1:
-        theta = np.broadcast_to(start, (len(everyone), curves.data.lower.shape[1])).T.copy()
+        first = theta = np.broadcast_to(start, (len(everyone), curves.data.lower.shape[1])).T.copy()
         theta[shared] = np.median(theta[shared], axis=1, keepdims=True)
     else:
         alone = curves.separate()
         found = _fit_each(alone, start, n_starts, random_state, max_iter=max_iter, tol=tol, report=None)
-        theta, good = found.theta[:, 0], found.status == CONVERGED
+        first, theta, good = found.start[:, 0], found.theta[:, 0], found.status == CONVERGED
         theta[shared] = np.median(theta[:, good if good.any() else slice(None)][shared], axis=1, keepdims=True)
         held = alone.holding(shared, theta)
         theta = held.minimize(theta[:, None], everyone[None], max_iter, tol).theta[:, 0]
         curves.interrupted = alone.interrupted or held.interrupted
-    return curves.minimize(theta[:, :, None], everyone[:, None], 0 if curves.interrupted else max_iter, tol, report)
+    limit = 0 if curves.interrupted else max_iter
+    return curves.minimize(theta[..., None], everyone[:, None], limit, tol, report)._replace(start=first[..., None])
 
 
 def _retry(best, curves, starts, **how):
