@@ -187,6 +187,8 @@ class NonlinearRegression(FittedCurves):
                 function, *LossKind.of(loss), data.X, data.y, data.weight, lower, upper, data.whitening,
                 shared if len(data.y) > 1 else (),
             )  # fmt: skip
+            if curves.problem.has_link:
+                curves.aim = loss.linked(data.y)
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),

@@ -92,3 +92,22 @@ def test_a_link_of_the_users():
 def test_what_is_no_target_of_the_loss_is_not_scored(line):
     with pytest.raises(ValueError, match="y must be >= 0"):
         line.score(X, -COUNTS - 1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+@pytest.mark.parametrize("formula", ["a + b * x", "log(a * exp(-x / tau) + c)", "log(V * x / (K + x))"])
+def test_many_counts_are_fitted_from_the_default_start(formula, scale):
+    shape = {"a + b * x": 50 * np.exp(-0.5 * X), "log(V * x / (K + x))": 40 * X / (1 + X)}
+    mean = 1e4 * shape.get(formula, 50 * np.exp(-X / 1.3) + 3)[:, 0]
+    counts = np.random.default_rng(1).poisson(mean).astype(float)
+    model = NonlinearRegression(formula, loss=Poisson()).fit(X * scale, counts)
+    assert model.converged_
+    assert model.residual_variance_ < 2
+
+
+def test_the_step_is_newtons_for_a_loss_with_a_link(line):
+    assert line.n_iter_ < 30
+    mean = line.predict(X)
+    root = np.sqrt(mean)[:, None] * np.hstack([np.ones_like(X), X])
+    cosines = np.abs(((mean - COUNTS) / np.sqrt(mean)) @ root) / np.linalg.norm(root, axis=0)
+    assert cosines.max() / np.linalg.norm((mean - COUNTS) / np.sqrt(mean)) < 1e-7

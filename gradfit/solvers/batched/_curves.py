@@ -43,7 +43,7 @@ class Curves:
         self.data = Data(rows, own, targets, weight, numbers, lower, upper, white)
         self.problem = Residuals(function, kind, held if any(held) else ())
         self.solver = LevenbergMarquardt(tuple(shared))
-        self.kind, self.X, self.y = kind, X, y
+        self.kind, self.X, self.y, self.aim = kind, X, y, y  # `aim`: y in units of predictions, for starts
         self.n_rows = np.broadcast_to(np.count_nonzero(weight, axis=1), len(y))
         self.interrupted, self._best = False, np.full(len(y), np.inf)
         self.loss_curve: list[float] = []
@@ -91,7 +91,7 @@ class Curves:
     def _sums(self, data, theta):
         if len(self.y) > _FEW:
             return Sums(*self._call(self._added, data, theta))
-        return Sums.of(self._linearize(data, theta), data.y)
+        return Sums.of(self._linearize(data, theta), data.y, self.problem.has_link)
 
     def _linearize(self, data, theta):
         return Linearized(*self._call(self._each, data, theta))
