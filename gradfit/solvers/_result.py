@@ -92,8 +92,14 @@ MESSAGES = {
         "the equations, or drop one."
     ),
     "system_stationary": (
-        "Not solved: a stationary point, not a root: {worst}, and no step lowers the sum of squares. There may be no "
-        "real solution, or none near this start: try another x0 or n_starts=20."
+        "Not solved: a stationary point, not a root: {worst}, and no step lowers the sum of squares of the equations, "
+        "scaled to be alike. There may be no real solution, or none near this start: try another x0 or n_starts=20. "
+        "For least squares in the units of the equations, take NonlinearRegression."
+    ),
+    "system_hidden": (
+        "Not solved: {worst}, which is no more than a rounding error there, yet no root: the terms have faded to "
+        "nothing, or their own rounding errors hide the unknowns. Try an x0 or bounds where the unknowns matter, write "
+        "the equation without large terms that cancel, or set tol to a residual that you accept, as 1e-8."
     ),
     "system_stalled": (
         "Not solved: {worst}, and no step lowers it. The equations may be non-smooth there, or tol may be below their "

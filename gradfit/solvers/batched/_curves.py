@@ -43,7 +43,7 @@ class Curves:
         self.data = Data(rows, own, targets, weight, numbers, lower, upper, white)
         self.problem = Residuals(function, kind, held if any(held) else ())
         self.solver = LevenbergMarquardt(tuple(shared))
-        self.kind, self.X, self.y = kind, X, y
+        self.kind, self.X, self.y, self.aim = kind, X, y, y  # `aim`: y in units of predictions, for starts
         self.n_rows = np.broadcast_to(np.count_nonzero(weight, axis=1), len(y))
         self.interrupted, self._best = False, np.full(len(y), np.inf)
         self.loss_curve: list[float] = []
@@ -91,7 +91,7 @@ class Curves:
     def _sums(self, data, theta):
         if len(self.y) > _FEW:
             return Sums(*self._call(self._added, data, theta))
-        return Sums.of(self._linearize(data, theta), data.y)
+        return Sums.of(self._linearize(data, theta), data.y, self.problem.has_link)
 
     def _linearize(self, data, theta):
         return Linearized(*self._call(self._each, data, theta))
@@ -242,17 +242,18 @@ def _fit_together(curves, start, n_starts, random_state, *, max_iter, tol, repor
     """Fit curves that share parameters, by default from what each has found for itself."""
     everyone, shared = np.arange(len(curves.y)), list(curves.solver.shared)
     if start is not None and n_starts == 1:
-        theta = np.broadcast_to(start, (len(everyone), curves.data.lower.shape[1])).T.copy()
+        first = theta = np.broadcast_to(start, (len(everyone), curves.data.lower.shape[1])).T.copy()
         theta[shared] = np.median(theta[shared], axis=1, keepdims=True)
     else:
         alone = curves.separate()
         found = _fit_each(alone, start, n_starts, random_state, max_iter=max_iter, tol=tol, report=None)
-        theta, good = found.theta[:, 0], found.status == CONVERGED
+        first, theta, good = found.start[:, 0], found.theta[:, 0], found.status == CONVERGED
         theta[shared] = np.median(theta[:, good if good.any() else slice(None)][shared], axis=1, keepdims=True)
         held = alone.holding(shared, theta)
         theta = held.minimize(theta[:, None], everyone[None], max_iter, tol).theta[:, 0]
         curves.interrupted = alone.interrupted or held.interrupted
-    return curves.minimize(theta[:, :, None], everyone[:, None], 0 if curves.interrupted else max_iter, tol, report)
+    limit = 0 if curves.interrupted else max_iter
+    return curves.minimize(theta[..., None], everyone[:, None], limit, tol, report)._replace(start=first[..., None])
 
 
 def _retry(best, curves, starts, **how):
