@@ -49,7 +49,7 @@ def uncertainty_of(curves, fit, loss, noise=1.0, is_absolute: bool = False) -> U
     """
     fixed, shared = fit.at_bound, list(fit.shared)
     if loss.quadratic and not shared:  # the fit holds all that it takes, but doubtful ranks
-        gram, squares, scores = fit.gram, 2.0 * fit.value, None
+        gram, squares = fit.gram, 2.0 * fit.value
     else:
         z, jacobian, slope, curvature = curves.linearize(fit.theta)
         with np.errstate(all="ignore"):  # where the model is not finite
@@ -59,7 +59,6 @@ def uncertainty_of(curves, fit, loss, noise=1.0, is_absolute: bool = False) -> U
             squares = curves.data.weight * (mean - curves.data.y) ** 2
             expected = loss.variance(mean)
             squares = (squares if expected is None else squares / expected).sum(1)
-        scores = None if loss.quadratic else scores
 
     def roots(index):  # whose Gram matrices are `gram`
         if not loss.quadratic:
@@ -75,11 +74,11 @@ def uncertainty_of(curves, fit, loss, noise=1.0, is_absolute: bool = False) -> U
         variance = np.where(freedom > 0, squares / freedom, np.inf)
         scale = np.ones_like(variance) if is_absolute else variance
         if shared:
-            unscaled, identified = arrow_covariance(root, None if scores is None else score, fixed, shared)
+            unscaled, identified = arrow_covariance(root, None if loss.quadratic else score, fixed, shared)
         else:
             inverse, identified = _inverse(np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, gram), fixed, roots)
-            unscaled = inverse if scores is None else inverse @ scores @ inverse
-        factor = scale if scores is None else np.where(freedom > 0, fit.n_rows / freedom, np.inf)
+            unscaled = inverse if loss.quadratic else inverse @ scores @ inverse
+        factor = scale if loss.quadratic else np.where(freedom > 0, fit.n_rows / freedom, np.inf)
         covariance = factor[:, None, None] * unscaled
     none = (fit.status == "nonfinite") | loss.piecewise_linear  # without curvature, too, nothing can be said
     free = identified & ~fixed & ~none[:, None]

@@ -47,6 +47,18 @@ class Data(NamedTuple):
         white = tuple(map(some, self.whitening))
         return Data(self.shared, own, some(self.y), some(self.weight), self.numbers, *limits, white)
 
+    def with_tensors(self):
+        """Return the same with what all members share as tensors, that no call need turn it into any."""
+
+        def one(part):
+            return part if len(part) > 1 else tf.constant(part)
+
+        return self._replace(
+            shared=tuple(map(tf.constant, self.shared)), y=one(self.y), weight=one(self.weight),
+            numbers=tf.constant(self.numbers), lower=one(self.lower), upper=one(self.upper),
+            whitening=tuple(map(one, self.whitening)),
+        )  # fmt: skip
+
     def specs(self):
         """Return the specs of data of the same kind, of any number of members and rows, but of these parameters."""
 
@@ -138,7 +150,11 @@ class Residuals:
         z, columns = self._columns(theta, data)
         loss, slope, _, curvature = self._pointwise(z, data)
         residual = tf.math.divide_no_nan(slope, curvature) if self.has_link else z - data.y
-        value, energy = tf.reduce_sum(loss, 1), tf.reduce_sum(curvature * residual * residual, 1)
+        if self.kind.loss_type.quadratic:
+            energy = tf.reduce_sum(slope * residual, 1)
+            value = 0.5 * energy
+        else:
+            value, energy = tf.reduce_sum(loss, 1), tf.reduce_sum(curvature * residual * residual, 1)
         slopes = tf.stack([tf.reduce_sum(column * slope, 1) for column in columns])
         return Sums(value, slopes, _gram(columns, curvature), energy, tf.reduce_max(tf.abs(residual), 1))
 
