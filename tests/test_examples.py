@@ -360,3 +360,11 @@ def test_epidemic(run):
         assert printed == truth
         assert abs(found - truth) < 3 * error < 0.3 * truth
     assert model.converged_
+
+
+def test_shards(run):
+    models, output = run("shards")
+    for name, model in zip(("labels", "counts"), models, strict=True):
+        assert model.converged_
+        np.testing.assert_allclose(np.ravel(model.coef_), load("shards").TRUTH, atol=0.05)
+        assert numbers(output, f"{name}, worker 0 of 1:") == pytest.approx(np.ravel(model.coef_).round(4).tolist())

@@ -22,7 +22,7 @@ MODULES = {".".join(file.with_suffix("").parts): (ROOT / file).read_text() for f
 
 # From the top to the bottom; an import goes down or stays in its room.
 ROOMS = [
-    "estimators", "inspection", "functions", "solvers", "objectives", "losses", "data", "models", "backend",
+    "launch", "estimators", "inspection", "functions", "solvers", "objectives", "losses", "data", "models", "backend",
 ]  # fmt: skip
 
 

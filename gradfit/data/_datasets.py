@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -144,6 +145,13 @@ class DatasetRows(Rows):
                 break
         x, y, weight, offset = (np.concatenate(column)[:size] for column in zip(*parts, strict=True))
         return ArrayRows(x, y, weight, self.scaling, offset)
+
+    def skip(self, n_batches):
+        """Go on as after so many batches of an endless stream."""
+        if self.is_endless:
+            rest = copy.copy(self)
+            rest.dataset = self.dataset.skip(n_batches)
+            self._stream = rest.blocks()
 
     def batches(self, size, random_state):
         """Yield the dataset's own batches: all of them, or the next one of an endless stream."""

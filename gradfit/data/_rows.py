@@ -79,6 +79,9 @@ class Rows(ABC):
     def batches(self, size, random_state):
         """Yield the mini-batches of one pass, as rows of their own."""
 
+    def skip(self, n_batches: int) -> None:  # noqa: B027 (most rows have an end)
+        """Go on as after so many batches of an endless stream."""
+
     def standardized(self, scaling: Scaling):
         """Return the same rows seen through a scaling."""
         out = copy.copy(self)

@@ -150,6 +150,10 @@ class SharedRows(Rows):
         """Return the same columns without any rows."""
         return self._some(methodcaller("nothing"))
 
+    def skip(self, n_batches):
+        """Go on as after so many batches of an endless stream."""
+        self._ask(methodcaller("skip", n_batches))
+
     def batches(self, size, random_state):
         """Yield the mini-batches of one pass, of each share as many rows as is its part; a dataset has its own."""
         self.n_passes += not self.is_endless

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -10,12 +9,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import _get_feature_names, _num_samples
 
-import gradfit
 from gradfit.backend._devices import resolve_devices
 from gradfit.backend._strategies import devices_of_strategy, exchange_of_strategy
 from gradfit.data._datasets import decoded, is_dataset
 from gradfit.data._places import Devices, Workers
 from gradfit.data._shared_rows import Facts, SharedRows
+from gradfit.solvers._identity import identity_of
 
 _OWN = ("device", "verbose", "checkpoint")  # parameters that each worker may have of its own
 
@@ -105,7 +104,7 @@ def _float_type(X):
 
 
 def _on_workers(exchange, model, X, y, sample_weight, offset):
-    compare(exchange.gather({"the version of gradfit": gradfit.__version__, **settings_of(model)}))
+    compare(exchange.gather(settings_of(model)))
     mine = _Look.at(X, y)
     looks = exchange.gather(mine)
     look = max(filter(None, looks), key=lambda found: found.n_features, default=None)
@@ -134,10 +133,10 @@ def _facts_of_targets(rows, offset) -> dict:
 
 
 def settings_of(model) -> dict:
-    """Return the parameters that all workers must have in common, as texts without addresses."""
+    """Return what all workers must have in common, as texts."""
     parameters = model.get_params(deep=False).items()
-    texts = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(value)) for name, value in parameters if name not in _OWN}
-    return {"the estimator": type(model).__name__, **texts}
+    found = identity_of(type(model).__name__, {name: value for name, value in parameters if name not in _OWN})
+    return {"the version of gradfit": found["version"], "the estimator": found["estimator"], **found["settings"]}
 
 
 def compare(known: list) -> None:

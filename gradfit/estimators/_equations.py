@@ -23,8 +23,6 @@ from gradfit.solvers.batched._equations import Equations
 from gradfit.solvers.batched._roots import Roots, find_roots
 from gradfit.solvers.batched._starts import draw_starts
 
-_SHOWN = 10
-
 
 class EquationSystem(BaseEstimator):
     """Solve ``f(x) = 0`` for the unknowns x, for one system or for one system per row of parameters.
@@ -54,7 +52,8 @@ class EquationSystem(BaseEstimator):
         Starts per system: x0 and low-discrepancy points inside the bounds or around x0, all in one batch. "all" finds
         and proves every root within finite bounds, of equations given as strings: see Notes.
     max_iter : int, default=200
-        Iterations from each start; with "all", how often boxes are halved.
+        Iterations from each start; where they find no root, up to four further attempts of at most 60 each follow from
+        elsewhere. With "all", how often boxes are halved.
     tol : float, optional
         None, the default, is relative: an equation holds where its residual is a rounding error, at most 128 units in
         the last place of the terms that it is made of, ``|J| |x|`` or the summands of a formula. A number is the
@@ -63,7 +62,7 @@ class EquationSystem(BaseEstimator):
         Seeds the further starts. None is 0.
     device : str, default="auto"
     verbose : int, default=0
-        1 prints how many attempts have finished.
+        1 prints from how many starts a root has been found, and at last that all are finished.
 
     Attributes
     ----------
@@ -75,7 +74,7 @@ class EquationSystem(BaseEstimator):
     residual_norm_ : float or ndarray
         Largest absolute residual.
     solved_, converged_ : bool or ndarray
-        Whether every equation holds; or else stopped at a stationary point.
+        Whether every equation holds; or else stopped where no step lowers the sum of squares of scaled equations.
     status_, message_ : str or ndarray of str
     rank_ : int or ndarray
         Rank of the Jacobian at the solution.
@@ -91,6 +90,7 @@ class EquationSystem(BaseEstimator):
     undecided_ : ndarray of shape (n_boxes, n_unknowns, 2), or list of them
         With "all": the boxes that may hold further roots.
     n_iter_ : int or ndarray
+        Iterations of the attempt that led to the solution.
     unknown_names_, parameter_names_ : tuple of str
     parameter_rows_ : ndarray of shape (n_systems, n_parameters), or None
         The parameters that the systems were solved for.
@@ -166,8 +166,7 @@ class EquationSystem(BaseEstimator):
         parameters = names_of_parameters(self.parameters, X, self.equations)
         rows = None if X is None else self._rows(X, parameters, reset=True)
         names = names_of_unknowns(self.unknowns, parameters, self.x0, self.equations)
-        start = start_of(self.x0, names, "x0")
-        found = self._solve(names, parameters, rows, start, self.n_starts)
+        found = self._solve(names, parameters, rows, start_of(self.x0, names, "x0"), self.n_starts)
         self.unknown_names_, self.parameter_names_ = names, parameters
         self._publish(found, rows)
         self._warn(found)
@@ -204,21 +203,19 @@ class EquationSystem(BaseEstimator):
         check_is_fitted(self)
         if y is not None:
             return float(r2_score(y, self.predict(X)))
-        if X is None:
-            return float(np.mean(self._found.holds))
-        found = self._solve_near(self._rows(X, self.parameter_names_, reset=False))
+        found = self._found if X is None else self._solve_near(self._rows(X, self.parameter_names_, reset=False))
         return float(np.mean(found.holds))
 
     def _check_settings(self):
         settings = self.get_params(deep=False) | ({"n_starts": 1} if self.n_starts == "all" else {})
         starts = COUNT._replace(allowed="an integer >= 1, or 'all'")
         check_settings("EquationSystem", settings, max_iter=COUNT, tol=OPTIONAL_POSITIVE, n_starts=starts)
-        if callable(self.equations) and self.n_starts == "all":
-            raise ValueError("EquationSystem: n_starts='all' takes ranges of formulas; write the equations as strings.")
-        if not callable(self.equations):
-            given = self.equations
-            if isinstance(given, str) or not len(given) or not all(isinstance(text, str) for text in given):
-                raise ValueError("EquationSystem: equations must be a list of strings, or a function of x.")
+        given = self.equations
+        if callable(given):
+            if self.n_starts == "all":
+                raise ValueError("EquationSystem: n_starts='all' needs formulas: write the equations as strings.")
+        elif isinstance(given, str) or not len(given) or not all(isinstance(text, str) for text in given):
+            raise ValueError("EquationSystem: equations must be a list of strings, or a function of x.")
 
     def _rows(self, X, parameters, reset):
         if hasattr(X, "columns") and set(parameters) <= set(map(str, X.columns)):
@@ -239,7 +236,8 @@ class EquationSystem(BaseEstimator):
 
     def _solve(self, names, parameters, rows, start, n_starts) -> Roots:
         lower, upper = bounds_of(self.bounds, names)
-        if n_starts != "all" or self.x0 is not None:
+        is_search = n_starts == "all"
+        if not is_search or self.x0 is not None:
             check_inside(start, lower, upper, names, "x0")
         n_systems = 1 if rows is None else len(rows)
         if start.ndim == 2 and len(start) != n_systems:
@@ -249,21 +247,19 @@ class EquationSystem(BaseEstimator):
         with on_device(self.device) as self.device_:
             function = self._function(names, parameters, start, rows)
             equations = Equations(function, () if rows is None else (rows,), lower, upper)
-            if n_starts == "all":
-                return find_all_roots(
-                    equations, function, rows, None if self.x0 is None else x0, max_iter=self.max_iter,
-                    report=batch_printer("EquationSystem", "boxes", "roots") if self.verbose else None,
-                )  # fmt: skip
-            starts = draw_starts(x0, lower, upper, n_starts, random_state)
+            words = ("boxes", "roots") if is_search else ("attempts", "sum of squares")
+            report = batch_printer("EquationSystem", *words) if self.verbose else None
+            if is_search:
+                near = None if self.x0 is None else x0
+                return find_all_roots(equations, function, rows, near, max_iter=self.max_iter, report=report)
             found = find_roots(
-                equations, starts, tol=self.tol, max_iter=self.max_iter, random_state=random_state,
-                report=batch_printer("EquationSystem", "attempts", "sum of squares") if self.verbose else None,
+                equations, draw_starts(x0, lower, upper, n_starts, random_state), tol=self.tol, max_iter=self.max_iter,
+                random_state=random_state, report=report,
             )  # fmt: skip
         return found if callable(self.equations) else replace(found, equations=tuple(self.equations))
 
     def _solve_near(self, rows) -> Roots:
-        start = start_of(self.x0, self.unknown_names_, "x0")
-        start = start if start.ndim == 1 else start[0]
+        start = np.atleast_2d(start_of(self.x0, self.unknown_names_, "x0"))[0]
         if self.n_starts == "all":
             return self._solve(self.unknown_names_, self.parameter_names_, rows, start, "all")
         solved = np.atleast_1d(self.solved_)
@@ -298,7 +294,7 @@ class EquationSystem(BaseEstimator):
             return
         where = ""
         if len(found.x) > 1:
-            shown = ", ".join(map(str, failed[:_SHOWN])) + (", ..." if len(failed) > _SHOWN else "")
+            rows = ", ".join(map(str, failed[:10])) + ", ..." * (len(failed) > 10)
             what = "solved in full" if self.n_starts == "all" else "solved"
-            where = f"{len(failed)} of {len(found.x)} systems are not {what}, at rows {shown}. The first: "
+            where = f"{len(failed)} of {len(found.x)} systems are not {what}, at rows {rows}. The first: "
         warn("EquationSystem", where + found.message(failed[0]))

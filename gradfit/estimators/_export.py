@@ -15,7 +15,7 @@ def to_keras(model, *, dtype=None):
 
     A linear model, ``inverse_link(c + X b)``, becomes one `Dense` layer with that activation; the terms of a
     polynomial are computed before it, on the basis that the fit ran on. A nonlinear model ``f(x; theta)`` becomes one
-    layer whose weights are its parameters, by name.
+    layer whose weights are its parameters, by name, and whose output is its loss's ``inverse_link(f)``.
 
     Parameters
     ----------
@@ -100,14 +100,17 @@ def dense(x, coef, intercept, loss, has_bias):
     return predictions
 
 
-def curves(x, function, theta, names):
+def curves(x, function, theta, names, loss):
     """Return predictions, (n, n_curves), of a Keras tensor by a function of `models._written`."""
+    import keras
+
+    activation = keras.activations.get(_activation_of(loss))
     if not function.is_portable:
         raise ValueError(
             "to_keras: the model function reads a tf.Variable or a table, or calls Python by tf.py_function, and none "
             "of that is there where the model is served; make it constants and tf.math, and fit again."
         )
-    return _curves_layer()(function, theta, names, dtype=x.dtype, name="curves")(x)
+    return _curves_layer()(function, theta, names, activation, dtype=x.dtype, name="curves")(x)
 
 
 def _activation_of(loss):
@@ -132,16 +135,17 @@ def _curves_layer():
     class CurvesLayer(keras.layers.Layer):
         """A function of x whose weights are its parameters, one number of each for every curve."""
 
-        def __init__(self, function, theta, names, **settings):
+        def __init__(self, function, theta, names, activation, **settings):
             super().__init__(**settings)
-            self._function = function
+            self._function, self._activation = function, activation
             self._parameters = [self.add_weight(theta.shape[:1], "zeros", name=n) for n in names]
             self.set_weights(list(theta.T))
 
         def call(self, x):
             """Return (n, n_curves), computed in float64 as the fit was."""
             theta = keras.ops.cast(keras.ops.stack(self._parameters, axis=1), "float64")
-            return tf.cast(tf.transpose(self._function(theta, (tf.cast(x, tf.float64),), ())), self.compute_dtype)
+            raw = tf.transpose(self._function(theta, (tf.cast(x, tf.float64),), ()))
+            return tf.cast(self._activation(raw), self.compute_dtype)
 
         def get_config(self):
             raise NotImplementedError(

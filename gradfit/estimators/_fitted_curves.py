@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.data._groups import Groups, filled_up
 from gradfit.estimators._export import curves as exported
-from gradfit.estimators._measurements import Groups, filled_up
 from gradfit.inspection._infer_nonlinear import infer
-from gradfit.inspection._intervals import Prediction, of_mean, of_observation
+from gradfit.inspection._intervals import Prediction, of_mean, of_observation, with_error
 from gradfit.inspection._profiles import ProfileIntervals, profile_intervals
 from gradfit.inspection._summary import Report, frame_of, report
 from gradfit.inspection._uncertainty import correlations
 from gradfit.losses import SquaredError
 from gradfit.losses._kind import LossKind
+from gradfit.losses._loss import explained
 from gradfit.solvers._result import CONVERGED_STATUSES, curve_message, warn
 from gradfit.solvers.batched._curves import Curves
 
@@ -32,23 +35,30 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
     _get_loss: Any
     _function: Any
     _places: dict[int, str]
+    _has_sigma: bool
 
     def predict(self, X, return_std=False, *, groups=None):
-        """Return f(x) at the fitted parameters, (n,) or (n, n_curves).
+        """Return the mean of y at the fitted parameters, ``inverse_link(f(x))`` of the loss, (n,) or (n, n_curves).
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         return_std : bool, default=False
-            Whether to return too the standard error of f(x), by the delta method.
+            Whether to return too the standard error of that, by the delta method.
         groups : array-like of shape (n_samples,), optional
             The label of every row, for a fit of groups: (n,) is returned, of every row by its own group.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        return self._predict(X, groups, return_std)
+        loss = self._get_loss()
+        if return_std:
+            return with_error(loss, *self._raw(X, groups, return_std))
+        return loss.inverse_link(self._raw(X, groups))
 
-    def _predict(self, X, groups, return_std=False):
+    def _raw(self, X, groups=None, return_std=False):
+        """Return f(x), which the loss sees, and its standard error, as `predict` does."""
+        check_is_fitted(self)
+        return self._of_rows(validate_data(self, X, reset=False, dtype=np.float64), groups, return_std)
+
+    def _of_rows(self, X, groups, return_std=False):
         theta, covariance = np.atleast_2d(self.coef_), self._fit.uncertainty.covariance
         rows, place, curve = self._rows_of(X, groups)
         with on_device(self.device):
@@ -59,7 +69,7 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
             if not return_std:
                 return self._by_row(curves.predict(theta[curve]), place)
             z, jacobian, *_ = curves.linearize(theta[curve])
-        fixed = np.isnan(np.einsum("bpp->bp", covariance))
+        fixed = self._fit.at_bound
         covariance = np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, covariance)[curve]
         jacobian = np.where(fixed[curve][:, None], 0.0, jacobian)
         variance = np.einsum("bmp,bpq,bmq->bm", jacobian, covariance, jacobian)
@@ -67,6 +77,8 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def score(self, X, y, sample_weight=None, *, groups=None):
         """Return R2 of the predictions, of several curves their mean; rows where y is NaN do not count.
+
+        Of a loss that states a deviance, such as Poisson, it is D2, the share of that which they explain.
 
         Parameters
         ----------
@@ -76,13 +88,18 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         groups : array-like of shape (n_samples,), optional
             The label of every row, for a fit of groups, over all of which R2 is taken.
         """
-        predicted, y = self.predict(X, groups=groups), np.asarray(y, np.float64)
-        if not np.isnan(y).any():
-            return r2_score(y, predicted, sample_weight=sample_weight)
-        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
-        tables = (part.reshape(len(y), -1).T for part in (y, predicted))
-        pairs = [(y, z, weight, ~np.isnan(y)) for y, z in zip(*tables, strict=True)]
-        return float(np.mean([r2_score(y[use], z[use], sample_weight=w[use]) for y, z, w, use in pairs if use.any()]))
+        predicted = self.predict(X, groups=groups)
+        y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", input_name="y")
+        check_consistent_length(y, predicted)
+        if y[:1].size != predicted[:1].size:
+            raise ValueError(f"y has {y[:1].size} column(s), but the model predicts {predicted[:1].size}.")
+        weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
+        y, predicted = (part.reshape(len(part), -1).T for part in (y, predicted))
+        use = ~np.isnan(y) & (weight > 0)
+        if not use.any():
+            raise ValueError("y has no row to score: it is NaN in every row that has a weight.")
+        score = partial(_share, self._get_loss())
+        return float(np.mean([score(y[k, u], predicted[k, u], weight[u]) for k, u in enumerate(use) if u.any()]))
 
     def report(self, curve=None) -> Report:
         """Return a table of estimates, standard errors and 95 % intervals, and what is doubtful about them.
@@ -101,7 +118,9 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if i is None:
             which = f"0 to {len(labels) - 1}" if self.groups_ is None else _listed(labels)
             raise ValueError(f"report: curve={curve!r} is none of the fitted curves: {which}.")
-        return report(self._fit, i, self.parameter_names_, self._message(i), self._get_loss().homogeneity is not None)
+        unit = " in units of sigma" if self._has_sigma else ""
+        spread = None if self._get_loss().homogeneity is None else f"residual standard deviation{unit}"
+        return report(self._fit, i, self.parameter_names_, self._message(i), spread)
 
     def to_frame(self, level=0.95):
         """Return a pandas DataFrame with a row for every parameter of every curve.
@@ -115,9 +134,8 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Of the intervals.
         """
         check_is_fitted(self)
-        heading, labels = (
-            ("curve", np.arange(len(self._fit.theta))) if self.groups_ is None else ("group", self.groups_)
-        )
+        labels = range(len(self._fit.theta)) if self.groups_ is None else self.groups_
+        heading = "curve" if self.groups_ is None else "group"
         return frame_of(self._fit, self.parameter_names_, heading, None if self.coef_.ndim == 1 else labels, level)
 
     def profile_intervals(self, names=None, level=0.95) -> ProfileIntervals:
@@ -140,7 +158,7 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         -------
         ProfileIntervals
             A dict of ``(low, high)`` by name, which prints as a table. An end that the data do not close is infinite,
-            or the parameter's bound, and `is_open` says so; NaN where the fit leaves nothing to judge errors by.
+            or the parameter's bound, and `is_open` says so. NaN: nothing to judge errors by, or not found, as warned.
         """
         check_is_fitted(self)
         loss, fit = self._get_loss(), self._fit
@@ -149,17 +167,17 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"profile_intervals: loss={self.loss!r} is no likelihood whose scale is known; use squared_error or "
                 "Poisson, or resample the rows (bootstrap)."
             )
-        names = (names,) if isinstance(names, str) else self.parameter_names_ if names is None else tuple(names)
+        names = self.parameter_names_ if names is None else (names,) if np.ndim(names) == 0 else tuple(names)
         unknown = [name for name in names if name not in self.parameter_names_]
         if unknown:
             raise ValueError(f"names: {unknown[0]!r} is no parameter; there are {', '.join(self.parameter_names_)}.")
         chosen = [self.parameter_names_.index(name) for name in names]
         with on_device(self.device):
-            found = profile_intervals(self._of_fit("profile_intervals")[0], fit, chosen, level)
+            found = profile_intervals(self._of_fit("profile_intervals")[0], fit, chosen, level, self.parameter_names_)
         free = [(n, k) for n, k in zip(names, chosen, strict=True) if not fit.uncertainty.held[:, k].all()]
+        one = self.coef_.ndim == 1
         ends, is_open = (
-            {n: tuple(side[0, k].item() if self.coef_.ndim == 1 else side[:, k] for side in part) for n, k in free}
-            for part in found
+            {n: tuple(side[0, k].item() if one else side[:, k] for side in part) for n, k in free} for part in found
         )
         return ProfileIntervals(ends, level, is_open)
 
@@ -168,7 +186,7 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """What the fit has left over, y - f(x), of the shape of y."""
         check_is_fitted(self)
         X, y, groups = self._of_fit("residuals_")[1:]
-        return y - self._predict(X, groups)
+        return y - self._get_loss().inverse_link(self._of_rows(X, groups)).reshape(y.shape)
 
     @property
     def correlation_(self):
@@ -219,14 +237,16 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return values[0] if self.coef_.ndim == 1 else values.T
 
     def _band(self, X, level, kind, groups=None) -> Prediction:
-        """Return predictions and the limits of their "confidence" or "prediction" intervals, as `predict` returns."""
-        z, error = self.predict(X, return_std=True, groups=groups)
-        found, loss = self._fit.uncertainty, SquaredError()
-        if kind == "prediction" and not self._get_loss().quadratic:
+        """Return predictions and the limits of their "confidence" or "prediction" intervals, as `predict`."""
+        z, error = self._raw(X, groups, return_std=True)
+        found, loss = self._fit.uncertainty, self._get_loss()
+        if kind == "prediction" and not loss.quadratic and loss.distribution(np.ones(1), 1.0) is None:
             raise ValueError(
-                f"kind='prediction' is for squared loss: loss={self.loss!r} does not say how y varies about the curve. "
-                "Use kind='confidence'."
+                f"kind='prediction' is for losses that say how y varies about the curve, but loss={self.loss!r} states "
+                "no distribution. Use kind='confidence'."
             )
+        if np.isnan(error).all():
+            raise ValueError("band: this fit has no errors to draw one by; `report` says why. Leave it out.")
         curve = None if groups is None else Groups.among(self.groups_, groups, len(z)).codes
         quantile, noise = (
             part[curve] if curve is not None else part[0] if self.coef_.ndim == 1 else part
@@ -243,7 +263,7 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Return the predictions, (n, n_curves), of a Keras tensor."""
         theta = np.atleast_2d(self.coef_)
         function = self._function(np.ones((2, x.shape[1])), self.parameter_names_, theta)
-        return exported(x, function, theta, self.parameter_names_)
+        return exported(x, function, theta, self.parameter_names_, self._get_loss())
 
     def _publish(self, found, single: bool):
         def one(values):
@@ -261,34 +281,20 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.converged_, self.status_, self.n_iter_ = map(one, (converged, found.status, found.n_iter))
         doubtful = np.flatnonzero(found.status == "unidentified" if converged.all() else ~converged)
         if len(doubtful):
-            shown = _listed(doubtful.tolist() if self.groups_ is None else self.groups_[doubtful].tolist())
             what = "are not identified" if converged.all() else "failed"
-            where = "columns" if self.groups_ is None else "groups"
-            head = f"{len(doubtful)} of {len(converged)} curves {what}, at {where} {shown}. The first: "
+            where, labels = ("columns", doubtful) if self.groups_ is None else ("groups", self.groups_[doubtful])
+            shown = f"{where} {_listed(labels.tolist())}"
+            head = f"{len(doubtful)} of {len(converged)} curves {what}, at {shown}. The first: "
             warn("NonlinearRegression", ("" if single else head) + self._message(doubtful[0]))
+
+
+def _share(loss, y, mean, weight):
+    """Return D2 of the predictions of a curve, or R2 where the loss states no deviance."""
+    if loss.quadratic or loss.deviance(y[:1], mean[:1]) is None:
+        return r2_score(y, mean, sample_weight=weight)
+    loss.check_target(y)
+    return explained(loss, y, mean, np.zeros(1), weight)
 
 
 def _listed(labels):
     return ", ".join(map(repr, labels[:10])) + (", ..." if len(labels) > 10 else "")
-
-
-def places(curves, found, rows) -> dict[int, str]:
-    """Return for fits that ended at NaN or infinity a sentence that says at which row of X, of `rows`, it is."""
-    failed = np.flatnonzero(found.status == "nonfinite")
-    sentences: dict[int, str] = {}
-    if not len(failed):
-        return sentences
-    z, jacobian, *_ = curves.linearize(found.theta[failed], failed)
-    counts = np.broadcast_to(curves.data.weight > 0, curves.y.shape)
-    rows, x = (np.broadcast_to(part, (len(curves.y), *part.shape[-k:])) for part, k in ((rows, 1), (curves.X, 2)))
-    for b, value, slope in zip(failed, z, jacobian, strict=True):
-        what = "the model" if not np.isfinite(value[counts[b]]).all() else "its derivative"
-        bad = ~np.isfinite(value if what == "the model" else slope.sum(axis=1)) & counts[b]
-        if bad.any():
-            m = int(np.argmax(bad))
-            at = ", ".join(f"{number:g}" for number in x[b, m])
-            sentences[int(b)] = (
-                f" At the start, {what} is not finite in row {rows[b, m]}, where x is {at}; if so for all parameters, "
-                "leave that row out."
-            )
-    return sentences

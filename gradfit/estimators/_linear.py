@@ -218,6 +218,10 @@ class LinearRegression(LinearRegressor):
         every iteration.
     record_path : bool, default=False
         Keep the parameters of every iteration in `coef_path_` and `intercept_path_`.
+    checkpoint : str or os.PathLike, optional
+        A file in which `fit` keeps, at most once a second, where it stands. If there is one, of the same data and
+        settings, `fit` goes on from it as if it had never ended; `max_iter` may be raised. It remains after Ctrl-C, a
+        crash and ``max_iter``, and is removed after any other end. One fit at a time: in a grid search, leave it None.
 
     Attributes
     ----------
@@ -272,6 +276,7 @@ class LinearRegression(LinearRegressor):
         device="auto",
         verbose=0,
         record_path=False,
+        checkpoint=None,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -288,3 +293,4 @@ class LinearRegression(LinearRegressor):
         self.device = device
         self.verbose = verbose
         self.record_path = record_path
+        self.checkpoint = checkpoint

@@ -41,6 +41,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into `sample_weight`.
     {fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path}
+    {checkpoint}
 
     Attributes
     ----------
@@ -80,6 +81,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         device="auto",
         verbose=0,
         record_path=False,
+        checkpoint=None,
     ):
         self.C = C
         self.l1_ratio = l1_ratio
@@ -96,6 +98,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         self.device = device
         self.verbose = verbose
         self.record_path = record_path
+        self.checkpoint = checkpoint
 
     def fit(self, X, y=None, sample_weight=None, *, offset=None, classes=None, coef_init=None, intercept_init=None):
         """Fit the model.

@@ -9,6 +9,8 @@ from scipy.linalg import solve_triangular
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight
 
+from gradfit.data._groups import Groups, filled_up
+
 _ASYMMETRY = 1e-8  # of two standard deviations, by which entries that should be equal may differ
 
 
@@ -24,51 +26,6 @@ class Measurements(NamedTuple):
     whitening: np.ndarray | None
     rows: np.ndarray
     noise: Any
-
-
-class Groups(NamedTuple):
-    """The labels of the rows: which there are, sorted, and the number of each row's."""
-
-    labels: np.ndarray
-    codes: np.ndarray
-
-    @classmethod
-    def of(cls, given, n_rows: int) -> Groups:
-        """Return the groups of labels of any sortable type."""
-        given = np.asarray(given)
-        if given.shape != (n_rows,):
-            raise ValueError(f"groups has shape {given.shape}; it must hold one label for each of the {n_rows} rows.")
-        missing = given != given  # NaN; None and "a" cannot be sorted either
-        if np.any(missing):
-            raise ValueError(
-                f"groups is NaN in row {int(np.argmax(missing))}; give every row a label, or leave it out."
-            )
-        try:
-            return cls(*np.unique(given, return_inverse=True))
-        except TypeError as error:
-            raise ValueError(f"groups: its labels cannot be sorted ({error}); make them all strings.") from error
-
-    @classmethod
-    def among(cls, known, given, n_rows: int) -> Groups:
-        """Return the groups of rows to predict, whose labels must be among those of the fit."""
-        labels, codes = cls.of(given, n_rows)
-        at = {label: k for k, label in enumerate(known.tolist())}
-        unknown = [label for label in labels.tolist() if label not in at]
-        if unknown:
-            raise ValueError(f"groups: {unknown[0]!r} is no group of the fit; `groups_` holds those that are.")
-        return cls(known, np.array([at[label] for label in labels.tolist()])[codes])
-
-
-def filled_up(index, owner, n_curves: int):
-    """Return the rows of every curve, (B, m), and which of them count, from pairs (row, curve) sorted by curve.
-
-    The last row is repeated to fill a curve up, and row 0 stands for those of a curve without any.
-    """
-    counts = np.bincount(owner, minlength=n_curves)
-    first, place = np.cumsum(counts) - counts, np.arange(max(int(counts.max()), 1))
-    position = first[:, None] + np.minimum(place, np.maximum(counts - 1, 0)[:, None])
-    rows = np.append(index, 0)[np.where(counts[:, None] > 0, position, len(index))]
-    return rows, place < counts[:, None]
 
 
 def measurements(X, y, weight, sigma, groups: Groups | None) -> Measurements:
@@ -163,3 +120,25 @@ def checked(X, y, sample_weight, groups):
             raise ValueError(f"y has shape {y.shape}; with groups it must be ({len(X)},), one value a row.")
         y = y.ravel()
     return y, weight, groups
+
+
+def places(curves, found, rows) -> dict[int, str]:
+    """Return for fits that ended at NaN or infinity a sentence that says at which row of X, of `rows`, it is."""
+    failed = np.flatnonzero(found.status == "nonfinite")
+    sentences: dict[int, str] = {}
+    if not len(failed):
+        return sentences
+    z, jacobian, *_ = curves.linearize(found.theta[failed], failed)
+    counts = np.broadcast_to(curves.data.weight > 0, curves.y.shape)
+    rows, x = (np.broadcast_to(part, (len(curves.y), *part.shape[-k:])) for part, k in ((rows, 1), (curves.X, 2)))
+    for b, value, slope in zip(failed, z, jacobian, strict=True):
+        what = "the model" if not np.isfinite(value[counts[b]]).all() else "its derivative"
+        bad = ~np.isfinite(value if what == "the model" else slope.sum(axis=1)) & counts[b]
+        if bad.any():
+            m = int(np.argmax(bad))
+            at = ", ".join(f"{number:g}" for number in x[b, m])
+            sentences[int(b)] = (
+                f" At the start, {what} is not finite in row {rows[b, m]}, where x is {at}; if so for all parameters, "
+                "leave that row out."
+            )
+    return sentences

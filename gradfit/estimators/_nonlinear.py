@@ -7,8 +7,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from gradfit.backend._devices import on_device
-from gradfit.estimators._fitted_curves import FittedCurves, places
-from gradfit.estimators._measurements import checked, measurements
+from gradfit.estimators._fitted_curves import FittedCurves
+from gradfit.estimators._measurements import checked, measurements, places
 from gradfit.inspection._goodness import goodness_of
 from gradfit.inspection._uncertainty import uncertainty_of
 from gradfit.losses._kind import LossKind
@@ -50,7 +50,9 @@ class NonlinearRegression(FittedCurves):
         what `report` says of the fit are those of all. Where no `p0` is given, each curve is fitted for itself first.
     loss : str, Loss or callable, default="squared_error"
         ``"squared_error"``, ``"absolute_error"``, a loss from `gradfit.losses`, for outliers ``Huber(epsilon)``, or a
-        function ``loss(y, raw)`` of TensorFlow operations that returns one value per row.
+        function ``loss(y, raw)`` of TensorFlow operations that returns one value per row. Losses of counts and claims
+        have a logarithmic link: f is the logarithm of the mean, ``"log(a * exp(-x / tau) + c)"``, as the predictor of
+        `LinearRegression` is, while `predict`, `residuals_`, `score` and bands are in units of y.
     n_starts : int, default=1
         Starts per curve, the best of whose ends is kept.
     max_iter : int, default=1000
@@ -76,9 +78,10 @@ class NonlinearRegression(FittedCurves):
         One that the data do not identify has infinite variance; `report` says why.
     std_errors_ : ndarray of shape (..., n_parameters)
     residual_variance_ : float or ndarray of shape (n_curves,)
-        ``s^2 = sum w (r / sigma)^2 / (n - p)``, the reduced chi-square.
+        ``s^2 = sum w (r / sigma)^2 / (n - p)``, the reduced chi-square; of a loss that states a variance function of
+        the mean, its root is sigma (Pearson).
     residuals_ : ndarray of the shape of y
-        ``y - f(x)``, NaN where y is. Pickles hold no data, so that a model that was unpickled has none.
+        y less what is predicted, NaN where y is. Pickles hold no data, so that a model that was unpickled has none.
     converged_ : bool or ndarray
     status_, message_ : str or ndarray of str
     n_iter_ : int or ndarray
@@ -184,19 +187,22 @@ class NonlinearRegression(FittedCurves):
                 function, *LossKind.of(loss), data.X, data.y, data.weight, lower, upper, data.whitening,
                 shared if len(data.y) > 1 else (),
             )  # fmt: skip
+            if curves.problem.has_link:
+                curves.aim = loss.linked(data.y)
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
                 random_state=check_random_state(0 if self.random_state is None else self.random_state),
                 report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None,
             )  # fmt: skip
-            found.uncertainty = uncertainty_of(curves, found, data.noise, absolute_sigma)
+            found.uncertainty = uncertainty_of(curves, found, loss, data.noise, absolute_sigma)
             found.goodness = goodness_of(curves, found, loss, absolute_sigma)
             self._places = places(curves, found, data.rows)
         lost = ~found.uncertainty.identified.all(1) & np.isin(found.status, list(CONVERGED_STATUSES))
         found.status[lost] = "unidentified"
-        found.theta[found.n_rows == 0] = np.nan
+        given = np.isin(np.arange(len(names)), found.shared) | found.uncertainty.held
+        found.theta[(curves.n_rows == 0)[:, None] & ~given] = np.nan
         self.parameter_names_, self._kept = names, (curves, X, y, groups)
-        self._has_errors = sigma is not None or absolute_sigma
+        self._has_sigma, self._is_absolute = sigma is not None, bool(absolute_sigma)
         self.groups_ = None if labelled is None else labelled.labels
         self._publish(found, labelled is None and y.ndim == 1)
         return self

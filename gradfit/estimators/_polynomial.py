@@ -34,6 +34,7 @@ class PolynomialRegression(LinearRegressor):
     {constraints}
         Here, too, the features are the monomials.
     {fit_intercept, standardize, solver, max_iter, tol, warm_start, random_state, device, verbose, record_path}
+    {checkpoint}
 
     Attributes
     ----------
@@ -76,6 +77,7 @@ class PolynomialRegression(LinearRegressor):
         device="auto",
         verbose=0,
         record_path=False,
+        checkpoint=None,
     ):
         self.degree = degree
         self.interaction_only = interaction_only
@@ -94,6 +96,7 @@ class PolynomialRegression(LinearRegressor):
         self.device = device
         self.verbose = verbose
         self.record_path = record_path
+        self.checkpoint = checkpoint
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the monomials, in the order of `coef_`."""

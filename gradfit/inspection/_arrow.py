@@ -18,8 +18,7 @@ def arrow_covariance(root, score, fixed, shared):
     """
     if not np.isfinite(root).all():
         return np.full((len(root), *[root.shape[2]] * 2), np.nan), np.zeros(fixed.shape, bool)
-    own = [k for k in range(root.shape[2]) if k not in shared]
-    order, n_own = [*own, *shared], len(own)
+    order, n_own = sorted(range(root.shape[2]), key=shared.__contains__), root.shape[2] - len(shared)
     root = np.where(fixed[:, None], 0.0, root)[..., order]
     norms = np.sqrt((root**2).sum(1))
     norms[:, n_own:] = np.sqrt((norms[:, n_own:] ** 2).sum(0))
@@ -43,14 +42,14 @@ def arrow_covariance(root, score, fixed, shared):
     else:
         score = np.where(fixed[:, None], 0.0, score)[..., order] / scale[:, None]
         meat = score.transpose(0, 2, 1) @ score
-        unit = np.broadcast_to(np.eye(len(shared)), (len(root), len(shared), len(shared)))
+        unit = [np.eye(len(shared))] * len(root)
         way = np.concatenate([-lever, unit], axis=1)  # from a curve's slopes to the shared parameters
         mixed = alone @ meat[:, :n_own] @ way @ common
         common = common @ (way.transpose(0, 2, 1) @ meat @ way).sum(0) @ common
         alone = alone @ meat[:, :n_own, :n_own] @ alone
     covariance = np.empty((len(root), len(order), len(order)))
-    twice = mixed @ lever.transpose(0, 2, 1)
-    covariance[:, :n_own, :n_own] = alone - twice - twice.transpose(0, 2, 1) + lever @ common @ lever.transpose(0, 2, 1)
+    once = (mixed - 0.5 * lever @ common) @ lever.transpose(0, 2, 1)
+    covariance[:, :n_own, :n_own] = alone - once - once.transpose(0, 2, 1)
     covariance[:, :n_own, n_own:] = mixed - lever @ common
     covariance[:, n_own:, :n_own] = covariance[:, :n_own, n_own:].transpose(0, 2, 1)
     covariance[:, n_own:, n_own:] = common

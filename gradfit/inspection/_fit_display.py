@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
+from gradfit.data._groups import Groups
 from gradfit.inspection._display import MOST_LABELS, Display
 from gradfit.inspection._inference import inference
 
@@ -69,7 +70,7 @@ class FitDisplay(Display):
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, y: Any, *, groups: Any = None, band: float | None = None,
+        cls, estimator: Any, X: Any, y: Any, *, groups: Any = None, band: Any = None,
         kind: str = "confidence", grid_resolution: int = 200, name: Any = None, ax: Any = None,
     ) -> Self:  # fmt: skip
         """Draw the data and a fitted regressor's prediction at `grid_resolution` points over their range.
@@ -95,13 +96,20 @@ class FitDisplay(Display):
         x = check_array(X, dtype=float, input_name="X")
         if x.shape[1] != 1:
             raise ValueError(f"FitDisplay draws one feature, but X has {x.shape[1]} features.")
+        if band is not None and not (isinstance(band, (float, np.floating)) and 0 < band < 1):
+            raise ValueError(f"FitDisplay: band={band!r} is not allowed; it is a level between 0 and 1, such as 0.95.")
         y = check_array(y, ensure_2d=False, dtype=float, ensure_all_finite="allow-nan", input_name="y")
         check_consistent_length(x, y)
         columns = getattr(X, "columns", None)
 
         table, grid, labels, chosen = y, np.linspace(x.min(), x.max(), grid_resolution), None, {}
         if groups is not None:
-            table, grid, labels = _by_group(x[:, 0], y, groups, grid_resolution)
+            if getattr(estimator, "groups_", None) is None:
+                raise ValueError("FitDisplay: groups are for a model that was fitted with groups; leave them out.")
+            if y.size != len(y):
+                raise ValueError(f"FitDisplay: y has shape {y.shape}; with groups it must be ({len(y)},).")
+            labels = Groups.among(estimator.groups_, groups, len(x))
+            table, grid, labels = _by_group(x[:, 0], y, labels, grid_resolution)
             chosen = {"groups": np.repeat(labels, grid_resolution)}
         values = grid.T.ravel()
         # A frame of the same type keeps the feature's name, which the estimator checks.
@@ -156,9 +164,7 @@ def _columns(values):
 
 def _by_group(x, y, groups, resolution):
     """Return y, (n, k) and NaN where not of a group, a grid over the range of each, (n_grid, k), and the labels."""
-    groups = np.asarray(groups)
-    check_consistent_length(x, groups)
-    labels = np.unique(groups)
-    own = groups[:, None] == labels
+    there = np.unique(groups.codes)
+    own = groups.codes[:, None] == there
     first, last = (np.array([end(x[part]) for part in own.T]) for end in (np.min, np.max))
-    return np.where(own, y.reshape(-1, 1), np.nan), np.linspace(first, last, resolution), labels
+    return np.where(own, y.reshape(-1, 1), np.nan), np.linspace(first, last, resolution), groups.labels[there]

@@ -22,13 +22,17 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, fe
             "precisions, names of its own, and no groups; leave these at their defaults."
         )
     if model.coef_.ndim > 1:
-        raise ValueError(f"y: inference takes one curve, got a fit of {len(model.coef_)}; fit a model for each.")
-    if model._has_errors:
+        kind = "curves" if model.groups_ is None else "groups"
+        raise ValueError(
+            f"inference: it takes a fit of one curve, got one of {len(model.coef_)} {kind}; see report(), to_frame() "
+            "and std_errors_ of the model, or fit one to each."
+        )
+    if model._has_sigma or model._is_absolute:
         raise ValueError(
             "inference: this model was fitted with sigma or absolute_sigma, which inference does not take; see "
-            "report(), or fit with sample_weight=1/sigma**2 and give that here too."
+            "report() and std_errors_ of the model, or fit with sample_weight=1/sigma**2 and give that here too."
         )
-    mean = model.predict(X)
+    raw = model._raw(X)
     X, y = validate_data(model, X, y, reset=False, dtype=np.float64, y_numeric=True)
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     held, identified = model._fit.at_bound[0], model._fit.uncertainty.identified[0]
@@ -45,7 +49,7 @@ def infer(model, X, y, sample_weight, offset, *, covariance, groups, weights, fe
     )  # fmt: skip
     return Inference(
         list(model.parameter_names_), model.coef_.copy(), model.covariance_, reasons,
-        statistics_of(loss, y[weight > 0], mean[weight > 0], weight[weight > 0], n, k),
+        statistics_of(loss, y[weight > 0], raw[weight > 0], weight[weight > 0], n, k),
         kind=known, weights=weights, uses_t=loss.quadratic, is_shrunken=False, about=about,
         predictor=CurvePredictor(copy(model)),
     )  # fmt: skip

@@ -18,6 +18,15 @@ class Prediction(NamedTuple):
     upper: np.ndarray
 
 
+def with_error(loss, raw, error):
+    """Return the mean and its standard error by the delta method."""
+    mean = loss.inverse_link(raw)
+    if mean is raw:
+        return raw, error
+    step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(np.abs(raw), 1.0)  # links are NumPy: no tape sees them
+    return mean, np.abs(loss.inverse_link(raw + step) - loss.inverse_link(raw - step)) / (2.0 * step) * error
+
+
 def of_mean(loss, raw, error, quantile) -> Prediction:
     """Return the mean with limits ``inverse_link(raw +- quantile * error)``."""
     ends = [loss.inverse_link(raw + sign * quantile * error) for sign in (-1.0, 1.0)]

@@ -77,7 +77,7 @@ class CurvePredictor:
     def linear(self, X, offset):
         """Return the curve at new rows and its standard error, (n,)."""
         refuse_offset(offset)
-        return self.model.predict(X, return_std=True)
+        return self.model._raw(X, return_std=True)
 
     def influence(self, given, dispersion, frequency):
         """Refuse."""

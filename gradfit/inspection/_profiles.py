@@ -13,6 +13,8 @@ _FARTHEST = 1e4  # half-widths of the linear interval, from where an end counts 
 _MOST_TRIALS = 40
 _MEMBERS = 20_000  # curves at a time
 _SAME = 1e-9  # relative width of a bracket around a jump
+_ULPS = 4 * np.finfo(np.float64).eps
+_FOUND, _OPEN, _JUMP, _LOST = range(4)  # what an end is
 _BETTER = 1e-3  # squared statistic below zero that is another minimum, not rounding
 
 
@@ -64,27 +66,45 @@ class _Ends(NamedTuple):
         return _Ends(*(part[index] for part in self))
 
 
-def profile_intervals(curves, fit, parameters, level):
+def profile_intervals(curves, fit, parameters, level, names):
     """Return ends, (2, B, p), which are NaN where there are none, and which are open; all searched for as one batch."""
     found, n_curves = fit.uncertainty, len(fit.theta)
     size = fit.theta.shape[1]
     ends = _all_ends(curves, fit, parameters, found.quantiles(level))
-    values, is_open = np.full((2, n_curves, size), np.nan), np.zeros((2, n_curves, size), bool)
+    values, how = np.full((2, n_curves, size), np.nan), np.zeros((2, n_curves, size), int)
     step = max(1, _MEMBERS // (n_curves if fit.shared else 1))
     better = False
     for k in range(0, len(ends.side), step):
         some = ends.take(slice(k, k + step))
         place = (some.side > 0).astype(int), np.where(some.curve < 0, 0, some.curve), some.parameter
-        values[place], is_open[place], lower = _search(curves, fit, some)
+        values[place], how[place], lower = _search(curves, fit, some)
         better |= lower
     for j in fit.shared:
-        values[:, :, j], is_open[:, :, j] = values[:, :1, j], is_open[:, :1, j]
+        values[:, :, j], how[:, :, j] = values[:, :1, j], how[:, :1, j]
+    _warn(how, names, better)
+    return values, how == _OPEN
+
+
+def _warn(how, names, better):
+    """Say what is doubtful about the ends: a better minimum, or else jumps, or else ends that were not found."""
+    jumping, lost = (
+        ", ".join(name for k, name in enumerate(names) if (how[:, :, k] == kind).any()) for kind in (_JUMP, _LOST)
+    )
     if better:
         warn(
             "profile_intervals", "Along a profile the objective falls below that of the fit, so there is a better "
             "minimum: fit again from another p0, or with a larger n_starts.",
         )  # fmt: skip
-    return values, is_open
+    elif jumping:
+        warn(
+            "profile_intervals", f"An end of {jumping} is where the objective jumps: the model is not finite beyond or "
+            "not continuous, or the other parameters found no way on. Look at fits with `fixed` on either side.",
+        )  # fmt: skip
+    elif lost:
+        warn(
+            "profile_intervals", f"An end of {lost} was not found in {_MOST_TRIALS} trials, and is NaN: look for it by "
+            "fits with `fixed`.",
+        )  # fmt: skip
 
 
 def _all_ends(curves, fit, parameters, wanted):
@@ -101,8 +121,9 @@ def _all_ends(curves, fit, parameters, wanted):
     with np.errstate(divide="ignore", invalid="ignore"):
         alone = 1.0 / np.sqrt(0.5 * fit.gram[:, np.arange(size), np.arange(size)] * unit[:, None])
         errors = np.sqrt(np.einsum("bpp->bp", found.covariance))
-    width = np.where(np.isfinite(errors) & (errors > 0), errors, alone)[curve, parameter] * wanted[curve]
     estimate = fit.theta[curve, parameter]
+    width = np.where(np.isfinite(errors) & (errors > 0), errors, alone)[curve, parameter] * wanted[curve]
+    width = np.where(np.isfinite(width), width, np.where(estimate == 0, 1.0, np.abs(estimate)))  # it has no effect
     bound = np.where(side < 0, lower[curve, parameter], upper[curve, parameter])
     total = np.full(n_curves, fit.value.sum()) if fit.shared else fit.value
     owner = np.where(np.isin(parameter, fit.shared), -1, curve)
@@ -121,42 +142,56 @@ def _all_ends(curves, fit, parameters, wanted):
 
 
 def _search(curves, fit, ends):
-    """Return the ends, which are open, and whether a lower objective than that of the fit was met.
+    """Return the ends, what they are, and whether a lower objective than that of the fit was met.
 
     Newton's method on the statistic, whose slope is that of the objective in the held parameter, within a bracket; the
-    other parameters start from where they were, moved on as they went before.
+    other parameters start from where they were at its inner end, moved on as they went before.
     """
     n_ends = len(ends.side)
     owner = np.repeat(np.arange(len(fit.theta))[:, None], n_ends, axis=1) if fit.shared else ends.curve[None]
-    theta, direction = fit.theta.T[:, owner], _direction(fit, ends, owner)
+    known = np.where(np.isfinite(fit.theta), fit.theta, fit.start)  # those of a curve without rows may be anything
+    theta, direction = known.T[:, owner], _direction(fit, ends, owner)
     low, high, before = np.zeros(n_ends), np.full(n_ends, np.inf), np.zeros(n_ends)
     distance = np.minimum(ends.width, ends.limit)
-    result, is_open, index, better = np.full(n_ends, np.nan), np.zeros(n_ends, bool), np.arange(n_ends), False
+    result, how, index, better = np.full(n_ends, np.nan), np.full(n_ends, _LOST), np.arange(n_ends), False
+    still = np.zeros(n_ends, bool)
     for _ in range(_MOST_TRIALS):
         part, d = ends.take(index), distance[index]
         moved = d - before[index]
         start = theta[..., index] + direction[..., index] * moved
         z, newton, found, lower = _try(curves, part, owner[:, index], start, d)
         better |= lower
-        fine = np.isfinite(z) & (moved != 0.0)
+        short = z < part.wanted
+        fine = short & (moved != 0.0)  # beyond the end the others may be stuck in another valley
         turned = (found - theta[..., index]) / np.where(moved != 0.0, moved, 1.0)
         direction[..., index] = np.where(fine, turned, direction[..., index])
         theta[..., index] = np.where(fine, found, theta[..., index])
         before[index] = np.where(fine, d, before[index])
-        short = z < part.wanted
-        low[index], high[index] = np.where(short, d, low[index]), np.where(short, high[index], d)
-        closed = (np.abs(z - part.wanted) <= _CLOSE * part.wanted) | (high[index] - low[index] <= _SAME * d)
-        endless = short & ~closed & (d > _FARTHEST * part.width)
-        is_open[index] = endless | (short & ~closed & (d >= part.limit))
-        end = np.where(d < part.limit, part.estimate + part.side * d, part.bound)
-        result[index] = np.where(endless, part.side * np.inf, end)
+        blocked = np.isinf(z) & ~still[index]  # it may be only the guess of the others: once more from where they are
+        still[index] |= blocked
+        direction[..., index] = np.where(still[index], 0.0, direction[..., index])
+        low[index], high[index] = np.where(short, d, low[index]), np.where(short | blocked, high[index], d)
+        how[index], result[index] = _judged(part, z, d, low[index], high[index])
         middle = np.where(np.isfinite(high[index]), 0.5 * (low[index] + high[index]), 3.0 * d)
         inside = (newton > low[index]) & (newton < high[index]) & (newton <= 5.0 * np.maximum(d, part.width))
-        distance[index] = np.minimum(np.where(inside, newton, middle), part.limit)
-        index = index[~(closed | is_open[index])]
+        distance[index] = np.where(blocked, d, np.minimum(np.where(inside, newton, middle), part.limit))
+        index = index[how[index] == _LOST]
         if not len(index):
             break
-    return result, is_open, better
+    return np.where(how == _LOST, np.nan, result), how, better
+
+
+def _judged(ends, z, distance, low, high):
+    """Return what the ends are by the last trial and the bracket so far, and where."""
+    short, near, gap = z < ends.wanted, np.abs(z - ends.wanted) <= _CLOSE * ends.wanted, high - low
+    closed = near | (gap <= _SAME * distance) | (gap <= _ULPS * np.abs(ends.estimate))
+    endless = short & ~closed & (distance > _FARTHEST * ends.width)
+    is_open = endless | (short & ~closed & (distance >= ends.limit))
+    jumps = ~near & (distance > _SAME * np.abs(ends.estimate))  # nearer, it may be rounding
+    how = np.select([is_open, closed], [_OPEN, np.where(jumps, _JUMP, _FOUND)], _LOST)
+    distance = np.where(near, distance, low)
+    end = np.where(distance < ends.limit, ends.estimate + ends.side * distance, ends.bound)
+    return how, np.where(endless, ends.side * np.inf, end)
 
 
 def _try(curves, ends, owner, start, distance):

@@ -26,7 +26,8 @@ class Report(str):
     n_points, n_parameters : int
         Rows that count; parameters that are neither held nor at a bound.
     chi_square, reduced_chi_square : float
-        ``sum w (r / sigma)^2``; the same over ``n_points - n_parameters``, infinite if nothing is left over.
+        ``sum w (r / sigma)^2``, or Pearson's, with sigma^2 the loss's variance of y at the mean; the same over
+        ``n_points - n_parameters``, infinite if nothing is left over.
     log_likelihood, aic, bic : float
         ``aic = 2 k - 2 log_likelihood``, ``bic = k log(n) - 2 log_likelihood``, k = n_parameters, as in
         `gradfit.inference`. Of squared loss the errors are normal with variance ``s^2 sigma^2 / w``, with
@@ -47,17 +48,17 @@ class Report(str):
         return str(self)
 
 
-def report(fit, i: int, names, message: str, has_spread: bool) -> Report:
+def report(fit, i: int, names, message: str, spread: str | None) -> Report:
     """Return estimates, standard errors and 95 % intervals of one curve, and what is doubtful about them.
 
-    `has_spread` says whether the loss is one of residuals, so that their standard deviation means something.
+    `spread` is what to call the root of the residual variance, None for a loss that is not one of residuals.
     """
     found, n_points = fit.uncertainty, int(fit.n_rows[i])
     table = {"parameter": list(names)} | {key: part[i].tolist() for key, part in _columns(fit, 0.95).items()}
     width = max(len("parameter"), *(len(name) for name in names))
     free, deviation = int(n_points - found.freedom[i]), np.sqrt(found.residual_variance[i])
     kept = "" if free == len(names) else f" ({free} free)"
-    spread = f"residual standard deviation {deviation:.6g}" if has_spread else f"loss {fit.value[i]:.6g}"
+    spread = f"loss {fit.value[i]:.6g}" if spread is None else f"{spread} {deviation:.6g}"
     numbers = _criteria(fit, i, free)
     lines = [
         message,
@@ -85,7 +86,7 @@ def _criteria(fit, i, k):
     return {
         "chi_square": chi_square, "reduced_chi_square": float(fit.uncertainty.residual_variance[i]),
         "log_likelihood": likelihood, "aic": 2.0 * k - 2.0 * likelihood,
-        "bic": k * float(np.log(fit.n_rows[i])) - 2.0 * likelihood, "r2": float(fit.goodness.r2[i]),
+        "bic": k * float(np.log(max(fit.n_rows[i], 1))) - 2.0 * likelihood, "r2": float(fit.goodness.r2[i]),
     }  # fmt: skip
 
 

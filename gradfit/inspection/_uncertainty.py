@@ -18,7 +18,8 @@ class Uncertainty(NamedTuple):
     """Per member of a batch: covariance (B, p, p), residual variance (B,), and which parameters are identified (B, p).
 
     A parameter that the data do not identify has infinite variance, one that is held or at a bound counts as fixed
-    and has NaN. `chi_square` is ``sum w r^2`` with residuals over their errors, `freedom` the number of rows less that
+    and has NaN. `chi_square` is ``sum w r^2`` with residuals over their errors, or for a loss that states a variance
+    function over its roots, `freedom` the number of rows less that
     of parameters that are not fixed, `student` the same where it is Student's t that errors go by, else infinite, and
     `noise` the variance of a new observation of weight 1 and, where errors were given, of the median one.
     """
@@ -34,28 +35,30 @@ class Uncertainty(NamedTuple):
 
     def quantiles(self, level):
         """Return by how many standard errors intervals reach to each side, (B,); NaN where nothing is left over."""
-        if not 0 < level < 1:
+        if not (isinstance(level, (float, np.floating)) and 0 < level < 1):
             raise ValueError(f"level={level!r} is not allowed; it is a probability between 0 and 1, such as 0.95.")
         return student.ppf(0.5 * (1.0 + level), np.where(self.student > 0, self.student, np.nan))
 
 
-def uncertainty_of(curves, fit, noise=1.0, is_absolute: bool = False) -> Uncertainty:
+def uncertainty_of(curves, fit, loss, noise=1.0, is_absolute: bool = False) -> Uncertainty:
     """Return the uncertainty of fitted curves, whose errors have a median variance `noise`.
 
     For squared loss ``s^2 (J'WJ)^-1`` with ``s^2 = sum w r^2 / (n - p)``, which is 1 where errors are absolute; for
     other losses the sandwich ``H^-1 (J' diag(slope^2) J) H^-1 n / (n - p)`` with ``H = J' diag(w l'') J``. Curves that
     share parameters are one problem, of which n counts all rows and p all parameters, each shared one once.
     """
-    loss, fixed, shared = curves.kind.loss_type, fit.at_bound, list(fit.shared)
+    fixed, shared = fit.at_bound, list(fit.shared)
     if loss.quadratic and not shared:  # the fit holds all that it takes, but doubtful ranks
-        gram, squares, scores = fit.gram, 2.0 * fit.value, None
+        gram, squares = fit.gram, 2.0 * fit.value
     else:
         z, jacobian, slope, curvature = curves.linearize(fit.theta)
-        with np.errstate(invalid="ignore", over="ignore"):  # where the model is not finite
+        with np.errstate(all="ignore"):  # where the model is not finite
             root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
             gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
-            squares = (curves.data.weight * (z - curves.data.y) ** 2).sum(1)
-        scores = None if loss.quadratic else scores
+            mean = loss.inverse_link(z)
+            squares = curves.data.weight * (mean - curves.data.y) ** 2
+            expected = loss.variance(mean)
+            squares = (squares if expected is None else squares / expected).sum(1)
 
     def roots(index):  # whose Gram matrices are `gram`
         if not loss.quadratic:
@@ -71,11 +74,11 @@ def uncertainty_of(curves, fit, noise=1.0, is_absolute: bool = False) -> Uncerta
         variance = np.where(freedom > 0, squares / freedom, np.inf)
         scale = np.ones_like(variance) if is_absolute else variance
         if shared:
-            unscaled, identified = arrow_covariance(root, None if scores is None else score, fixed, shared)
+            unscaled, identified = arrow_covariance(root, None if loss.quadratic else score, fixed, shared)
         else:
             inverse, identified = _inverse(np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, gram), fixed, roots)
-            unscaled = inverse if scores is None else inverse @ scores @ inverse
-        factor = scale if scores is None else np.where(freedom > 0, fit.n_rows / freedom, np.inf)
+            unscaled = inverse if loss.quadratic else inverse @ scores @ inverse
+        factor = scale if loss.quadratic else np.where(freedom > 0, fit.n_rows / freedom, np.inf)
         covariance = factor[:, None, None] * unscaled
     none = (fit.status == "nonfinite") | loss.piecewise_linear  # without curvature, too, nothing can be said
     free = identified & ~fixed & ~none[:, None]
@@ -85,8 +88,9 @@ def uncertainty_of(curves, fit, noise=1.0, is_absolute: bool = False) -> Uncerta
     held = np.broadcast_to(curves.data.lower == curves.data.upper, fixed.shape)
     by_t = np.where(loss.quadratic and not is_absolute, freedom, np.inf)
     return Uncertainty(
-        covariance, variance, identified | fixed | none[:, None], held, squares, freedom, by_t, scale * noise
-    )
+        covariance, variance, identified | fixed | none[:, None], held, squares, freedom, by_t,
+        noise * (np.ones_like(scale) if loss.known_dispersion else scale),
+    )  # fmt: skip
 
 
 def _inverse(gram, fixed, roots):

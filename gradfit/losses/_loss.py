@@ -100,6 +100,12 @@ class Loss(BaseEstimator, ABC):
         """Return the constant linear predictor that minimizes the loss, in NumPy, or None to have it searched for."""
         return None
 
+    def linked(self, y):
+        """Return the linear predictors that suit each target for itself, or the targets where nothing says which."""
+        values, codes = np.unique(y, return_inverse=True)
+        best = [self.baseline(values[[k]], np.ones(1)) for k in range(len(values))]
+        return y if None in best else np.array(best)[codes].reshape(y.shape)
+
     def easier(self, spread: float) -> list[dict[str, float]]:
         """Return numbers for easier losses to solve first, given the spread of y; each is the next one's start."""
         return []

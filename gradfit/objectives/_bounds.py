@@ -12,8 +12,9 @@ def start_of(given, names, argument: str, default: float = 1.0):
         return np.full(len(names), default)
     if isinstance(given, dict):
         _check_names(given, names, argument)
-        given = np.stack(np.broadcast_arrays(*(np.asarray(given.get(n, default), float) for n in names)), axis=-1)
     try:
+        if isinstance(given, dict):
+            given = np.stack(np.broadcast_arrays(*(np.asarray(given.get(n, default), float) for n in names)), axis=-1)
         start = np.array(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{argument}={given!r} cannot be read as numbers.") from error
@@ -87,7 +88,7 @@ def hold(fixed, names, start, lower, upper, n_curves: int):
 
 def shared_of(given, names, lower) -> tuple[int, ...]:
     """Return by number the parameters that curves share, of lower bounds (p,) or (B, p)."""
-    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+    if isinstance(given, str) or not (np.iterable(given) and all(isinstance(name, str) for name in given)):
         raise ValueError(f"shared={given!r} is not allowed; it must hold names of parameters, such as ('tau',).")
     _check_names(dict.fromkeys(given), names, "shared")
     for name in given:

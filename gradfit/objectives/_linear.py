@@ -113,17 +113,25 @@ class LinearObjective(Objective):
         scaling = Scaling.from_moments(mean, deviation, center, self.penalty.l2)
         return self.on(rows.standardized(replace(scaling, ones=self.fit_intercept)))
 
-    def in_unit_of_target(self) -> LinearObjective:
-        """Return the objective with y in a unit (a power of 2) in which it varies by about 1, if the loss has none."""
+    def unit_of_target(self) -> float:
+        """Return a unit (a power of 2) in which y varies by about 1, if the loss has none."""
+        return 1.0 if self.loss.homogeneity is None else float(np.exp2(np.round(np.log2(self.rows.spread()))))
+
+    def in_unit_of_target(self, unit: float | None = None) -> LinearObjective:
+        """Return the objective with y in its `unit_of_target`, or in the one that is given."""
         if self.loss.homogeneity is None:
             return self
-        unit = float(np.exp2(np.round(np.log2(self.rows.spread()))))
+        unit = self.unit_of_target() if unit is None else unit
         loss = self.loss.replace(**{name: getattr(self.loss, name) / unit for name in self.loss.in_units_of_y})
         return self._with(rows=self.rows.in_unit(unit), loss=loss, unit=unit)
 
     def on(self, rows) -> LinearObjective:
         """Return the same objective over other rows."""
         return self._with(rows=rows)
+
+    def skip(self, n_iter):
+        """Go on as after so many iterations: an endless stream has moved on by a batch each."""
+        self.rows.skip(n_iter)
 
     def target(self, k: int) -> LinearObjective:
         """Return the objective of the k-th target, or of the only one."""

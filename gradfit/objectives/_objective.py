@@ -104,6 +104,9 @@ class Objective(ABC):
         """Return the objective for compiled loops, or None where its rows do not lie on the device."""
         return None
 
+    def skip(self, n_iter: int) -> None:  # noqa: B027 (most objectives have an end)
+        """Go on as after so many iterations: where rows come as a stream without an end, each has taken a batch."""
+
     @abstractmethod
     def is_rounding(self, theta, gradient, curvature, error: float, scale: float) -> bool:
         """Return whether rounding leaves a scaled gradient of size `error` at theta."""

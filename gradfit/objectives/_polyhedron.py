@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear, nnls
 
 _NOISE_ULPS = 64  # of a row's sum, within which it holds
 _PARALLEL = 1e-9  # of a normal's length: what is left of it beside others when it is a combination of them
@@ -97,7 +97,12 @@ def _multipliers(inward, goal, unit):
     """
     for _ in range(2):
         columns, wanted = np.vstack([inward.T, goal / unit]), np.append(np.zeros(inward.shape[1]), 1.0)
-        multipliers, _ = nnls(columns, wanted, maxiter=30 * len(goal))
+        try:
+            multipliers = nnls(columns, wanted, maxiter=30 * len(goal))[0]
+        except RuntimeError:  # it may go round in circles
+            how = {"method": "bvls", "tol": _EPS**2, "max_iter": 30 * len(goal)}
+            multipliers = lsq_linear(columns, wanted, (0.0, np.inf), **how).x
+            multipliers[multipliers <= _PARALLEL * multipliers.max()] = 0.0  # rounding, where the other has zeros
         residual = columns @ multipliers - wanted
         if not np.linalg.norm(residual) > _PARALLEL:
             return multipliers, False

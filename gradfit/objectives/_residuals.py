@@ -15,6 +15,7 @@ from gradfit.backend import _tape
 from gradfit.backend._compile import compiled, spec_of
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
+from gradfit.losses._loss import Loss
 
 _FEW_COLUMNS = 8  # up to which products go column by column: with 3, in 2/3 of the time of small matrix products
 _NUMBERS = np.dtype(np.float64)
@@ -46,6 +47,18 @@ class Data(NamedTuple):
         white = tuple(map(some, self.whitening))
         return Data(self.shared, own, some(self.y), some(self.weight), self.numbers, *limits, white)
 
+    def with_tensors(self):
+        """Return the same with what all members share as tensors, that no call need turn it into any."""
+
+        def one(part):
+            return part if len(part) > 1 else tf.constant(part)
+
+        return self._replace(
+            shared=tuple(map(tf.constant, self.shared)), y=one(self.y), weight=one(self.weight),
+            numbers=tf.constant(self.numbers), lower=one(self.lower), upper=one(self.upper),
+            whitening=tuple(map(one, self.whitening)),
+        )  # fmt: skip
+
     def specs(self):
         """Return the specs of data of the same kind, of any number of members and rows, but of these parameters."""
 
@@ -67,7 +80,7 @@ class Linearized(NamedTuple):
 
     `second` is the second derivative of the loss. `curvature` is what steps use: the same for squared loss, and for
     others taken from the slope, ``l'(r) / r``, so that the model lies above the objective for every loss that grows
-    slower than a parabola (iteratively reweighted least squares).
+    slower than a parabola (iteratively reweighted least squares); of a loss with a link the second derivative, too.
     """
 
     z: Any
@@ -92,9 +105,9 @@ class Sums(NamedTuple):
     largest: Any
 
     @classmethod
-    def of(cls, parts: Linearized, y) -> Sums:
+    def of(cls, parts: Linearized, y, has_link: bool = False) -> Sums:
         """Add up over the predictions of every member, of targets y, outside of TensorFlow."""
-        residual = parts.z - y
+        residual = _over(parts.slope, parts.curvature) if has_link else parts.z - y
         energy = np.einsum("bm,bm->b", parts.curvature * residual, residual)
         slope = np.einsum("bpm,bm->pb", parts.jacobian, parts.slope)
         gram = np.matmul(parts.jacobian * parts.curvature[:, None], parts.jacobian.transpose(0, 2, 1))
@@ -112,6 +125,11 @@ class Residuals:
     function: Any
     kind: LossKind
     held: tuple[bool, ...] = ()
+
+    @property
+    def has_link(self) -> bool:
+        """Whether predictions are not in units of y, so that residuals are those of Newton's model of the loss."""
+        return self.kind.loss_type.inverse_link is not Loss.inverse_link
 
     def program(self, what: str, data: Data, serial: bool):
         """Return a method of this, compiled for data of one kind, as a function of the data and theta, (B, p)."""
@@ -131,8 +149,12 @@ class Residuals:
         """Return what `linearize` does added up, so that nothing of the size of a Jacobian leaves the program."""
         z, columns = self._columns(theta, data)
         loss, slope, _, curvature = self._pointwise(z, data)
-        residual = z - data.y
-        value, energy = tf.reduce_sum(loss, 1), tf.reduce_sum(curvature * residual * residual, 1)
+        residual = tf.math.divide_no_nan(slope, curvature) if self.has_link else z - data.y
+        if self.kind.loss_type.quadratic:
+            energy = tf.reduce_sum(slope * residual, 1)
+            value = 0.5 * energy
+        else:
+            value, energy = tf.reduce_sum(loss, 1), tf.reduce_sum(curvature * residual * residual, 1)
         slopes = tf.stack([tf.reduce_sum(column * slope, 1) for column in columns])
         return Sums(value, slopes, _gram(columns, curvature), energy, tf.reduce_max(tf.abs(residual), 1))
 
@@ -171,7 +193,12 @@ class Residuals:
         y, weight = (tf.broadcast_to(part, tf.shape(z)) for part in (data.y, data.weight))
         flat = (tf.reshape(part, [-1]) for part in (y, z, weight))
         rows, slope, second = (tf.reshape(part, tf.shape(z)) for part in _tape.curvature(loss, *flat))
-        return weight * rows, slope, second, _majorizing(z - y, slope, second, data)
+        bent = tf.maximum(second, 0.0) if self.has_link else _majorizing(z - y, slope, second, data)
+        return weight * rows, slope, second, bent
+
+
+def _over(slope, curvature):
+    return np.divide(slope, curvature, out=np.zeros_like(slope), where=curvature > 0)
 
 
 def _gram(columns, curvature):

@@ -16,6 +16,15 @@ class EarlyStopping:
         self.first, self.best, self.last, self.waited = np.nan, np.inf, np.nan, 0
         self.kept: np.ndarray | None = None
 
+    @property
+    def standing(self) -> tuple:
+        """The losses so far, how long none was the lowest, and the parameters of the lowest."""
+        return self.first, self.best, self.last, self.waited, self.kept
+
+    @standing.setter
+    def standing(self, values):
+        self.first, self.best, self.last, self.waited, self.kept = values
+
     @classmethod
     def split(cls, solver, objective, random_state):
         """Return the objective to fit and the monitor to watch, or the objective as it is and None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,20 @@ _DRIFT_LIMIT = 12  # long steps with a small gradient: Newton's method needs two
 
 
 def minimize(
-    solver, objective, start: Start, *, max_iter, tol, scale=1.0, is_last=True, record=False, report=None, monitor=None
-) -> SolveResult:
+    solver, objective, start: Start, *, max_iter, tol, scale=1.0, is_last=True, record=False, report=None, monitor=None,
+    known=None, keep=None,
+) -> SolveResult:  # fmt: skip
     """Run a solver on an objective until its largest gradient component is at most `tol`, relative to `scale`.
 
     A `tol` of 0 switches the stop rule off. What only leads up to another minimization, with `is_last` False, ends even
     after a long step. `record` keeps the parameters of every iteration. `report` is called with the values and the
     scaled gradients so far, theta, and whether it is over, and ends it by True; `monitor` with theta after every
-    iteration: it returns the parameters to stop at, or None to go on.
+    iteration: it returns the parameters to stop at, or None to go on. `keep` is called after every iteration with a
+    function that tells where the loop stands; `known` is what such a function has told: the loop goes on from there.
     """
-    loop = _Loop(solver, objective, tol, scale, is_last, record, report, monitor)
-    before = objective.n_passes
+    loop = _Loop(solver, objective, tol, scale, is_last, record, report, monitor, keep)
+    if known is not None:
+        loop.go_on(known)
     # what overflows is not finite, and that is tested
     with np.errstate(all="ignore"), solver.session(objective, record) as steps:
         try:
@@ -33,16 +37,22 @@ def minimize(
             loop.status = "interrupted"
         if report is not None and loop.values:
             report(loop.values, loop.errors, loop.state.theta, True)
-        return loop.result(start, max_iter, before)
+        return loop.result(start, max_iter)
 
 
 class _Loop:
     """One minimization: where it stands and what it has recorded."""
 
-    def __init__(self, solver, objective, tol, scale, is_last, record, report, monitor):
+    _standing = (
+        "state", "status", "error", "best_value", "best_error", "best_theta", "kept", "refused", "idle", "drifting",
+        "scale",
+    )  # fmt: skip
+
+    def __init__(self, solver, objective, tol, scale, is_last, record, report, monitor, keep):
         self.solver, self.objective, self.scale = solver, objective, scale
         self.tol, self.bound = tol, tol if tol > 0 else -1.0
-        self.is_last, self.record, self.report, self.monitor = is_last, record, report, monitor
+        self.is_last, self.record, self.report, self.monitor, self.keep = is_last, record, report, monitor, keep
+        self.passes_before = objective.n_passes
         self.state: Any = None
         self.status, self.error = "running", np.inf
         self.values: list[float] = []
@@ -59,11 +69,33 @@ class _Loop:
         reason = getattr(self.state, "unfinished", None)
         return reason if self.is_last or reason != "moving" else None
 
+    def go_on(self, known):
+        """Stand where another loop has stood."""
+        self.__dict__.update({name: known[name] for name in self._standing})
+        self.values, self.errors, self.path = known["values"], known["errors"], known["path"]
+        self.passes_before = self.objective.n_passes - known["n_passes"]
+        if self.monitor is not None:
+            self.monitor.standing = known["monitor"]
+        self.objective.skip(len(self.values))
+
+    def _told(self, mark):
+        """Return where it stood at a mark, of which an iteration that was cut off has changed nothing."""
+        lists = {name: getattr(self, name)[: mark["n_iter"]] for name in ("values", "errors", "path")}
+        return mark | lists
+
+    def _mark(self):
+        mark = {name: getattr(self, name) for name in self._standing} | {
+            "n_iter": len(self.values), "n_passes": self.objective.n_passes - self.passes_before,
+            "monitor": None if self.monitor is None else self.monitor.standing,
+        }  # fmt: skip
+        self.keep(partial(self._told, mark))
+
     def run(self, steps, start, max_iter):
         """Advance until the stop rule, the limit or the monitor ends it."""
-        self.state = steps.init(self.objective, start)
-        if self.state.value is not None:
-            self._judge(fresh=True)
+        if self.state is None:
+            self.state = steps.init(self.objective, start)
+            if self.state.value is not None:
+                self._judge(fresh=True)
         while self.status == "running" and len(self.values) < max_iter:
             before, limit = self.state.theta, 1 if self.monitor is not None else max_iter - len(self.values)
             self.state, history = steps.advance(self.objective, self.state, limit, self.bound, self.scale)
@@ -73,10 +105,12 @@ class _Loop:
             if self.record:
                 self.path += history.path
             self._judge()
-            if self.report is not None and self.report(self.values, self.errors, self.state.theta, False):
-                self.status = "stopped" if self.status == "running" or not self.is_last else self.status
             if self.monitor is not None and (kept := self.monitor(self.state.theta)) is not None:
                 self.kept, self.status = kept, "early_stopped"
+            if self.keep is not None:
+                self._mark()
+            if self.report is not None and self.report(self.values, self.errors, self.state.theta, False):
+                self.status = "stopped" if self.status == "running" or not self.is_last else self.status
 
     def _judge(self, fresh=False):
         """Apply the stop rule. NaN is tested before any comparison."""
@@ -150,7 +184,7 @@ class _Loop:
             return "precision_limit"
         return self.status
 
-    def result(self, start, max_iter, passes_before) -> SolveResult:
+    def result(self, start, max_iter) -> SolveResult:
         """Return where the minimization ended."""
         state, n_steps = self.state, len(self.values)
         theta, value, gradient = self._settle(start)
@@ -165,7 +199,7 @@ class _Loop:
         }  # fmt: skip
         return SolveResult(
             theta=theta, status=status, value=float(value), gradient=gradient, n_iter=len(self.values),
-            n_updates=getattr(state, "updates", n_steps), n_passes=self.objective.n_passes - passes_before,
+            n_updates=getattr(state, "updates", n_steps), n_passes=self.objective.n_passes - self.passes_before,
             loss_curve=self.values, path=self.path, facts=facts,
             optimizer_state=getattr(state, "optimizer_state", None), hessian=getattr(state, "hessian", None),
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -92,8 +92,14 @@ MESSAGES = {
         "the equations, or drop one."
     ),
     "system_stationary": (
-        "Not solved: a stationary point, not a root: {worst}, and no step lowers the sum of squares. There may be no "
-        "real solution, or none near this start: try another x0 or n_starts=20."
+        "Not solved: a stationary point, not a root: {worst}, and no step lowers the sum of squares of the equations, "
+        "scaled to be alike. There may be no real solution, or none near this start: try another x0 or n_starts=20. "
+        "For least squares in the units of the equations, take NonlinearRegression."
+    ),
+    "system_hidden": (
+        "Not solved: {worst}, which is no more than a rounding error there, yet no root: the terms have faded to "
+        "nothing, or their own rounding errors hide the unknowns. Try an x0 or bounds where the unknowns matter, write "
+        "the equation without large terms that cancel, or set tol to a residual that you accept, as 1e-8."
     ),
     "system_stalled": (
         "Not solved: {worst}, and no step lowers it. The equations may be non-smooth there, or tol may be below their "
@@ -117,6 +123,8 @@ CONVERGED_STATUSES = frozenset({"converged", "precision_limit", "rank_deficient"
 SILENT_STATUSES = frozenset({"converged", "precision_limit", "early_stopped", "fixed_iterations", "stopped"})
 ENDS_ALL = frozenset({"interrupted", "stopped"})
 """What ends all stages and targets of a fit."""
+GOES_ON = ENDS_ALL | {"max_iter"}
+"""What a later fit may go on from."""
 
 
 @dataclass
@@ -155,6 +163,10 @@ class SolveResult:
         self.loss_curve = before.loss_curve + self.loss_curve
         self.path = before.path + self.path
         return self
+
+    def copy(self) -> SolveResult:
+        """Return a result that may be changed."""
+        return replace(self, facts=dict(self.facts))
 
     @property
     def converged(self) -> bool:
@@ -200,10 +212,10 @@ def warn_unless_silent(owner: str, result: SolveResult) -> None:
         warn(owner, result.message)
 
 
-def warn(owner: str, message: str) -> None:
-    """Issue a ConvergenceWarning that points at the caller's line."""
+def warn(owner: str, message: str, category: type[Warning] = ConvergenceWarning) -> None:
+    """Issue a warning that points at the caller's line."""
     package = os.path.dirname(os.path.dirname(__file__))
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         level, frame = level + 1, frame.f_back
-    warnings.warn(f"{owner}: {message}", ConvergenceWarning, stacklevel=level)
+    warnings.warn(f"{owner}: {message}", category, stacklevel=level)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
+from gradfit.solvers._checkpoint import wrong_path
+
 
 class Kind(NamedTuple):
     """What a setting may be."""
@@ -54,5 +56,7 @@ def check_settings(owner: str, settings: dict, **kinds: Kind) -> None:
         check_random_state(settings.get("random_state"))
     except ValueError:
         wrong["random_state"] = "None, an int or a RandomState"
+    if settings.get("checkpoint") is not None and (must_be := wrong_path(settings["checkpoint"])):
+        wrong["checkpoint"] = must_be
     for name, allowed in wrong.items():  # the first is named
         raise ValueError(f"{owner}: {name}={settings[name]!r} is not allowed; it must be {allowed}.")

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from gradfit.objectives._quadratic import QuadraticObjective
+from gradfit.solvers._checkpoint import NoCheckpoint
 from gradfit.solvers._drift import mark_drifting
 from gradfit.solvers._early_stopping import EarlyStopping
 from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
@@ -28,6 +29,7 @@ class Options(NamedTuple):
     `start` is (coef (outputs of all targets, p), intercept) in the user's units, or None; `progress` makes the report
     of a stage, given the last stage's objective, the target's number and how many iterations come, if that is known;
     `optimizer_states` hold for each target what an earlier descent left; `scaling` is that of earlier rows, to be kept.
+    `checkpoint` keeps what a later fit goes on from.
     """
 
     solver: Any = "auto"
@@ -40,6 +42,7 @@ class Options(NamedTuple):
     start: tuple | None = None
     optimizer_states: list | None = None
     scaling: Any = None
+    checkpoint: NoCheckpoint = NoCheckpoint()
 
 
 def solve(objective, options: Options, solver=None) -> list[SolveResult]:
@@ -47,16 +50,23 @@ def solve(objective, options: Options, solver=None) -> list[SolveResult]:
 
     A solver that is given need not be one that fits, as subgradient steps for chunks of rows.
     """
-    solver = solver or get_solver(options.solver, objective)
-    with np.errstate(all="ignore"):  # what overflows is not finite, and that is tested
-        if objective.loss.quadratic and solver.rescales and (solver.is_direct or not options.record):
-            scaled = objective.standardized(sampled=True) if options.standardize else objective
-            if solver.is_direct:
-                return [solver.solve(scaled)]
-            triangle = summarize(scaled)
-            if triangle is not None:
-                return _iterate_on_sums(solver, scaled, triangle, options)
-        return _iterate_on_rows(solver, objective, options)
+    solver, kept = solver or get_solver(options.solver, objective), options.checkpoint
+    with np.errstate(all="ignore"), kept.session(objective.rows):  # what overflows is not finite, and that is tested
+        start = kept.once("start", lambda: options.start)
+        results = _solve(objective, options._replace(start=start, random_state=kept.seed(options.random_state)), solver)
+        kept.settle(results)
+        return results
+
+
+def _solve(objective, options, solver):
+    if objective.loss.quadratic and solver.rescales and (solver.is_direct or not options.record):
+        scaled = objective.standardized(sampled=True) if options.standardize else objective
+        if solver.is_direct:
+            return [solver.solve(scaled)]
+        triangle = summarize(scaled)
+        if triangle is not None:
+            return _iterate_on_sums(solver, scaled, triangle, options)
+    return _iterate_on_rows(solver, objective, options)
 
 
 def solve_sums(objective, triangle, options) -> list[SolveResult]:
@@ -70,41 +80,49 @@ def solve_sums(objective, triangle, options) -> list[SolveResult]:
 def _iterate_on_sums(solver, objective, triangle, options):
     def solve_target(target, k):
         plan = [Stage(solver, target, options.tol, target if solver.takes_curvature else None)]
-        result = _run(plan, _start(target, options, k), options)
+        result = _run(plan, _start(target, options, k), options, k, f"{k}/sums")
         result.n_passes = 1.0
         return mark_deficient(target, result, triangle)
 
     targets = (QuadraticObjective(objective, triangle, k) for k in range(objective.rows.n_targets or 1))
-    return _each(targets, solve_target, lambda target, k: _start(target, options, k))
+    return _each(targets, solve_target, lambda target, k: _start(target, options, k), options.checkpoint)
 
 
 def _iterate_on_rows(solver, objective, options):
-    if options.scaling is not None:
-        objective = objective.on(objective.rows.standardized(options.scaling))
-    elif options.standardize or solver.rescales:
-        objective = objective.standardized()
+    kept, scaling = options.checkpoint, options.scaling
+    if scaling is None and (options.standardize or solver.rescales):
+        scaling = kept.once("scaling", lambda: objective.standardized().rows.scaling)
+    if scaling is not None:
+        objective = objective.on(objective.rows.standardized(scaling))
+
+    def target_of(k):
+        target = objective.target(k)
+        if not solver.rescales:
+            return target
+        return target.in_unit_of_target(kept.once(f"unit {k}", target.unit_of_target))
 
     def solve_target(target, k):
         result = _solve_from_anywhere(solver, target, options, k)
         result.n_passes += int(options.standardize and not objective.is_endless)
         return result
 
-    targets = (objective.target(k) for k in range(objective.rows.n_targets or 1))
-    if solver.rescales:
-        targets = (target.in_unit_of_target() for target in targets)
-    return _each(targets, solve_target, lambda target, k: _start(target, options, k, _baseline(target)))
+    targets = (target_of(k) for k in range(objective.rows.n_targets or 1))
+    return _each(targets, solve_target, lambda target, k: _start(target, options, k, _baseline(target)), kept)
 
 
-def _each(targets, solve_target, start) -> list[SolveResult]:
+def _each(targets, solve_target, start, kept) -> list[SolveResult]:
     """Return a result a target, in the user's units; those that an interrupt leaves no time for are only evaluated."""
     results: list[SolveResult] = []
     with on_one_thread():
         for k, target in enumerate(targets):
-            if results and results[-1].status in ENDS_ALL:
+            if (known := kept.get(str(k))) is not None:
+                results.append(known)
+                continue
+            if (ended := next((r for r in results if r.status in ENDS_ALL), None)) is not None:
                 theta = start(target, k)
                 value, gradient, _ = target.evaluate(theta)
-                result = SolveResult(theta, results[-1].status, value, gradient, 1, loss_curve=[value], path=[theta])
-                result.facts = results[-1].facts
+                result = SolveResult(theta, ended.status, value, gradient, 1, loss_curve=[value], path=[theta])
+                result.facts = ended.facts
             else:
                 result = solve_target(target, k)
             result.coef, result.intercept = target.to_user(result.theta)
@@ -113,6 +131,7 @@ def _each(targets, solve_target, start) -> list[SolveResult]:
             result.user_gradient = target.gradient_to_user(result.theta, result.gradient)
             result.loss_curve = target.value_to_user(result.loss_curve)
             results.append(result)
+            kept.put(str(k), result, instead=f"{k}/")
     return results
 
 
@@ -128,7 +147,9 @@ def _solve_from_anywhere(solver, objective, options, k) -> SolveResult:
 
 def _solve_target(solver, objective, options, k) -> SolveResult:
     """Run the stages of a strategy for one target, from nothing but an intercept if the user gives no start."""
-    random_state, baseline = check_random_state(options.random_state), _baseline(objective)
+    random_state, kept = check_random_state(options.random_state), options.checkpoint
+    name = f"{k}/{'cold' if options.start is None else 'warm'}"
+    baseline = kept.once(f"{name}/baseline", lambda: _baseline(objective))
     theta = _start(objective, options, k, baseline if options.standardize or solver.rescales else None)
     objective, monitor = EarlyStopping.split(solver, objective, random_state)
     if options.start is None and solver.rescales:
@@ -136,20 +157,20 @@ def _solve_target(solver, objective, options, k) -> SolveResult:
     if monitor is not None:
         monitor(theta)
     plan = stages(solver, objective, options.tol, random_state, is_cold=options.start is None)
-    done = _run(plan, theta, options, k, baseline, random_state.randint(2**31), monitor)
+    done = _run(plan, theta, options, k, name, baseline, random_state.randint(2**31), monitor)
     if done.status == "early_stopped" and monitor.diverged:
         done.status = "diverged"
         done.facts["remedy"] = solver.remedies["diverged"]
     return mark_drifting(objective, mark_deficient(objective, on_vertex(objective, done)))
 
 
-def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> SolveResult:
+def _run(plan, theta, options, k, name, baseline=None, seed=0, monitor=None) -> SolveResult:
     """Run stages one after the other; `max_iter` bounds the iterations of all of them together."""
     before: tuple = (None, None)
     theta = origin = plan[0].objective.project(theta)
     done, used, final = None, 0, plan[-1].objective
     final_scale = final.slope_scale(baseline)
-    for stage in plan:
+    for i, stage in enumerate(plan):
         budget = stage.solver.default_max_iter if options.max_iter is None else options.max_iter - used
         if budget <= 0 and stage is not plan[-1]:
             continue
@@ -163,9 +184,11 @@ def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> Solv
             report=None if options.progress is None or budget <= 0 else options.progress(stage, final, k, limit),
             monitor=monitor,
         )  # fmt: skip
-        result = run(Start(theta, _curvature(stage, theta, before), seed, optimizer_state))
+        run = partial(_go_on, run, options.checkpoint if budget > 0 else NoCheckpoint())
+        start = partial(_begin, stage, before, seed, optimizer_state)
+        result = run(f"{name}/{i}", start, theta)
         if theta is not origin and not np.isfinite(result.value):  # as rows may be that an easier stage has not seen
-            result = run(Start(origin, _curvature(stage, origin, before), seed, optimizer_state))
+            result = run(f"{name}/{i}/again", start, origin)
         if budget <= 0 and done is not None:  # only evaluated
             result.n_iter, result.loss_curve, result.path = 0, [], []
         theta, used, before = result.theta, used + result.n_iter, (stage.objective, result.hessian)
@@ -178,6 +201,20 @@ def _run(plan, theta, options, k=0, baseline=None, seed=0, monitor=None) -> Solv
     if options.max_iter:
         done.facts["max_iter"] = options.max_iter
     return done
+
+
+def _go_on(run, kept, name, start, theta) -> SolveResult:
+    """Return the result of a minimization: the one that is kept, or from where it stood, or from the start."""
+    known = kept.get(name)
+    if isinstance(known, SolveResult):
+        return known
+    result = run(Start(theta) if known else start(theta), known=known, keep=kept.keeper(name))
+    kept.put(name, result)
+    return result
+
+
+def _begin(stage, before, seed, optimizer_state, theta) -> Start:
+    return Start(theta, _curvature(stage, theta, before), seed, optimizer_state)
 
 
 def _curvature(stage, theta, before):

@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import tests.benchmarks as about
-from tests.benchmarks import batches, classifications, counts, growth, memory, paths, regressions, report  # noqa: F401
+from tests.benchmarks import batches, classifications, counts, growth, machines, memory, paths, regressions, report  # noqa: F401
 from tests.benchmarks.timing import CASES, ask, compare, lines_of
 
-REPORTS = {"memory": memory, "growth": growth}
+REPORTS = {"memory": memory, "growth": growth, "machines": machines}
 
 
 def main() -> None:

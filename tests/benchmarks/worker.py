@@ -15,7 +15,7 @@ def main() -> None:
     sys.path.insert(0, str(source))
 
     import gradfit
-    from tests.benchmarks import batches, classifications, counts, growth, memory, paths, regressions  # noqa: F401
+    from tests.benchmarks import batches, classifications, counts, growth, machines, memory, paths, regressions  # noqa: F401
     from tests.benchmarks.data import Variation
 
     if not Path(gradfit.__file__).is_relative_to(source):
@@ -28,7 +28,7 @@ def main() -> None:
         tf.constant(0.0)
         answer = timing.time_fits(timing.CASES[task["name"]].build(variation), task["contestant"], task["quick"])
     else:
-        answer = {"memory": memory, "growth": growth}[task["do"]].measure(task["name"], variation)
+        answer = {"memory": memory, "growth": growth, "machines": machines}[task["do"]].measure(task["name"], variation)
     print(json.dumps(answer))
 
 

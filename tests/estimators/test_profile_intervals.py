@@ -167,3 +167,71 @@ def test_what_cannot_be_done_is_refused():
         robust.profile_intervals()
     few = NonlinearRegression("a * exp(-x / tau) + c", p0=[2, 1.5, 0.3]).fit(X[::10], y[::10])
     assert np.isnan(few.profile_intervals()["a"]).all()
+
+
+def test_where_the_model_ends_the_others_go_on_and_the_end_is_said():
+    x = np.linspace(0.1, 6, 40)[:, None]
+    y = np.sqrt(x[:, 0]) + 0.3 * np.random.default_rng(0).standard_normal(40)
+    model = NonlinearRegression("a * sqrt(x + b)", p0=[1, 0]).fit(x, y)
+    least = (model.residuals_**2).sum()
+
+    def left(a):
+        def squares(b):
+            return ((y - a * np.sqrt(x[:, 0] + b)) ** 2).sum()
+
+        return minimize_scalar(squares, (-0.1, 3), bounds=(-0.1, 3), method="bounded", options={"xatol": 1e-10}).fun
+
+    def statistic(a):
+        return (left(a) / least - 1) * 38 - student.ppf(0.975, 38) ** 2
+
+    with pytest.warns(ConvergenceWarning, match="An end of b is where the objective jumps: the model is not finite"):
+        intervals = model.profile_intervals()
+    assert -0.1 <= intervals["b"][0] < -0.1 + 1e-8  # where the root of the first row ends
+    expected = brentq(statistic, model.params_["a"], 1.4)
+    np.testing.assert_allclose(intervals["a"][1], expected, atol=1e-4 * model.std_errors_[0])
+
+
+def test_others_that_are_stuck_beyond_an_end_do_not_pull_it_in():
+    import tensorflow as tf
+
+    def broken(x, a, b):
+        return a * tf.where(b > 2.0, x + b, -x - b - 10.0)
+
+    x = np.linspace(0.1, 6, 40)[:, None]
+    y = x[:, 0] + 2.4 + 0.5 * np.random.default_rng(4).standard_normal(40)
+    model = NonlinearRegression(broken, p0=[1, 2.1]).fit(x, y)
+    with pytest.warns(ConvergenceWarning, match="jumps"):
+        low, high = model.profile_intervals("a")["a"]
+    assert low < model.params_["a"] - model.std_errors_[0]
+    assert high > model.params_["a"] + 0.5 * model.std_errors_[0]
+
+
+def test_parameters_without_effect_are_open():
+    with pytest.warns(ConvergenceWarning, match="do not identify"):
+        model = NonlinearRegression("a * x + 0 * b", p0=[1.0, 1.0]).fit(X, X[:, 0] + 0.1 * np.sin(7 * X[:, 0]))
+    intervals = model.profile_intervals()
+    assert intervals["b"] == (-np.inf, np.inf)
+    assert intervals.is_open["b"] == (True, True)
+    assert intervals.is_open["a"] == (False, False)
+
+
+def test_ends_that_are_not_found_are_said(monkeypatch):
+    model = NonlinearRegression("a * exp(-x / tau) + c").fit(X, noisy(*CASES["a * exp(-x / tau) + c"]))
+    monkeypatch.setattr("gradfit.inspection._profiles._MOST_TRIALS", 1)
+    with pytest.warns(ConvergenceWarning, match="An end of .*tau.* was not found in 1 trials, and is NaN"):
+        assert np.isnan(model.profile_intervals()["tau"]).any()
+
+
+def test_an_interrupt_ends_the_search(monkeypatch):
+    from gradfit.solvers.batched._curves import Curves
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    model = NonlinearRegression("a * exp(-x / tau) + c").fit(X, noisy(*CASES["a * exp(-x / tau) + c"]))
+    expected = dict(model.profile_intervals())
+    with monkeypatch.context() as patch:
+        patch.setattr(Curves, "sums", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.profile_intervals()
+    assert dict(model.profile_intervals()) == expected

@@ -146,3 +146,30 @@ def test_a_thousand_curves_are_one_linear_problem():
 def test_bad_input_is_named(arguments, match):
     with pytest.raises(ValueError, match=match):
         NonlinearRegression(FORMULA, **arguments).fit(X, decays(2))
+
+
+def test_a_group_without_measurements_has_no_parameters_of_its_own():
+    x = np.linspace(0.1, 6, 40)[:, None]
+    label = np.tile(["u", "v"], 20)
+    y = 2 * np.exp(-x[:, 0] / 1.5) + 0.3 + 0.05 * np.random.default_rng(0).standard_normal(40)
+    here = label == "u"
+    model = NonlinearRegression("a * exp(-x / tau) + c", shared=("tau",), fixed={"c": 0.3})
+    with pytest.warns(ConvergenceWarning, match="1 of 2 curves are not identified, at groups 'v'"):
+        model.fit(x, np.where(here, y, np.nan), groups=label)
+    alone = NonlinearRegression("a * exp(-x / tau) + c", fixed={"c": 0.3}).fit(x[here], y[here])
+    np.testing.assert_allclose(model.coef_[0], alone.coef_, rtol=1e-6)
+    np.testing.assert_allclose(model.coef_[1], [np.nan, alone.params_["tau"], 0.3], rtol=1e-6)
+    predicted = model.predict(x, groups=label)
+    np.testing.assert_allclose(predicted[here], alone.predict(x[here]), rtol=1e-6)
+    assert np.isnan(predicted[~here]).all()
+    intervals = model.profile_intervals()
+    assert np.isfinite(intervals["tau"]).all()
+    assert np.isnan([end[1] for end in intervals["a"]]).all()
+    assert np.isfinite([end[0] for end in intervals["a"]]).all()
+
+
+def test_parameters_that_each_curve_has_found_for_itself_are_no_doubt():
+    x = np.linspace(0.1, 6, 30)[:, None]
+    Y = np.exp(-x / 1.5) * [2.0, 1.0] + [0.3, 0.1]
+    model = NonlinearRegression("a * exp(-x / tau) + c", shared=("tau",)).fit(x, Y)
+    assert not [doubt for doubt in model.report(1).doubts if "did not move" in doubt]

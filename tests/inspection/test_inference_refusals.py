@@ -114,7 +114,7 @@ def test_refusals_of_streams_and_curves(data):
     for name in ("influence", "loo"):
         with pytest.raises(ValueError, match=f"{name}: not given for NonlinearRegression"):
             getattr(result, name)(X, y)
-    with pytest.raises(ValueError, match="takes one curve, got a fit of 2"):
+    with pytest.raises(ValueError, match="a fit of one curve, got one of 2 curves"):
         inference(NonlinearRegression("a * x0 + b").fit(X, np.column_stack([y, y])), X, y)
     held = NonlinearRegression("a * x0 + b", bounds={"b": (5.0, None)}).fit(X, y)
     assert inference(held, X, y).reasons == {"b": "at a bound: taken as fixed"}

@@ -147,7 +147,7 @@ def test_what_has_no_band_is_said(model):
     with pytest.raises(ValueError, match="kind='mean' is not allowed"):
         FitDisplay.from_estimator(model, X, Y, band=0.95, kind="mean")
     robust = NonlinearRegression(FORMULA, loss=Huber(0.1), p0=[3, 1, 0]).fit(X, Y)
-    with pytest.raises(ValueError, match="kind='prediction' is for squared loss"):
+    with pytest.raises(ValueError, match=r"states no distribution\. Use kind='confidence'"):
         FitDisplay.from_estimator(robust, X, Y, band=0.95, kind="prediction")
 
 

@@ -103,3 +103,20 @@ def test_bounds_are_met_exactly_and_nothing_moves_what_is_not_finite():
     with np.errstate(invalid="ignore"):
         assert np.isinf(inside.move(there, np.array([np.inf, 0.0, 0.0])).point[0])
     assert ConstrainedNewton().for_functions() is None
+
+
+def test_another_algorithm_steps_in_where_the_first_gives_up(monkeypatch):
+    def gives_up(*_, **__):
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    problems = [some_rows(seed) for seed in range(30)]
+    noise = [1e-14 * (np.abs(rows) @ np.abs(point) + 1.0) for point, rows, *_ in problems]
+    expected = [nearest(*problem, part) for problem, part in zip(problems, noise, strict=True)]
+    monkeypatch.setattr("gradfit.objectives._polyhedron.nnls", gives_up)
+    for problem, part, found in zip(problems, noise, expected, strict=True):
+        other = nearest(*problem, part)
+        np.testing.assert_allclose(other.point, found.point, atol=1e-9)
+        assert other.conflict is None
+    rows = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    none = nearest(np.zeros(2), rows, np.array([2.0, -np.inf, 0.0]), np.array([np.inf, 1.0, np.inf]), np.zeros(3))
+    assert none.conflict == [0, 1]

@@ -19,8 +19,11 @@ def at_floor(point):
 class AffineNewton:
     """Deuflhard's NLEQ-ERR for B members: ``J_k^-1 F`` shall fall, a vector in the units of the unknowns.
 
+    A trial is judged by the step that would follow it with the old Jacobian, `left`: it shall be shorter than the last.
+    Damping is predicted from how far `left` was from what a linear function would have given.
+
     Where steps shrink by the same factor again and again, as towards a multiple root, the next one is as long as all
-    that would follow.
+    that would follow: it is *stretched*. If that led astray, the search returns to the last point before, its *anchor*.
 
     References
     ----------
@@ -44,21 +47,22 @@ class AffineNewton:
         return self.end, self.count
 
     def _linearized(self, point, scale):
+        """Return inverses of Jacobians and Newton steps, in the units of the unknowns."""
         weight = row_weights(point, scale)
         inverse = scale[:, None] * pseudo_inverse(point.jacobian * scale * weight[:, None]) * weight
         return inverse, -times(inverse, point.residual)
 
     def _advance(self):
         eq, x, step, lam = self.equations, self.point.x, self.step, self.damping * self.stretch
-        there = eq.at(eq.project(x + lam * step), self.member[self.index])
+        there = eq.at(eq.project(x + lam * step), self.member[self.index])  # the trial, and whether it is good
         self.count[self.index] += 1
         left = -times(self.inverse, there.residual)
         before, after = norm(step / self.scale), norm(left / self.scale)
         stretched = self.stretch > 1.0
         limit = np.where(stretched, 0.5 * self.ratio, 1.0 - 0.25 * self.damping)
         good = there.is_finite & (after <= limit * before)
-        stuck, lost = np.zeros((2, len(good)), bool)
-        if not good.all():
+        stuck = np.zeros(len(good), bool)
+        if not good.all():  # these stay where they are, with shorter steps: a parabola's guess of the length
             bad = ~good
             away = norm((left - (1.0 - lam) * step) / self.scale)
             closer = np.clip(0.5 * before * lam**2 / away, 0.1 * lam, 0.5 * lam)
@@ -75,6 +79,7 @@ class AffineNewton:
         elif good.any():
             self._accept(slice(None) if good.all() else np.flatnonzero(good), there, left, before, lam)
         lost = ~stuck & (self.damping < _LEAST)
+        # Who has stretched steps since and is lost, or was refused an ordinary step, may have leapt too far.
         astray = np.flatnonzero((lost | (~good & ~stretched & ~stuck)) & np.isfinite(self.anchor[0]))
         if len(astray):
             self._return(astray)
@@ -92,6 +97,7 @@ class AffineNewton:
         self.inverse[..., at], self.step[:, at] = self._linearized(point, self.scale[:, at])
 
     def _accept(self, at, there, left, before, lam):
+        """Go on from good trials: new inverses and steps, damping, and whether steps shrink steadily."""
         unit, old = self.scale[:, at], self.step[:, at]
         there, left, before, lam = there.take(at), left[:, at], before[at], lam[at]
         scale = np.maximum(np.abs(there.x), 0.5 * unit)
@@ -108,7 +114,7 @@ class AffineNewton:
             & (damping == 1.0)
         )
         stretch = np.ones_like(ratio)
-        if steady.any():
+        if steady.any():  # in length; in direction, too?
             steady &= norm((new - ratio * old) / unit) <= 0.1 * size
             stretch[steady] = 1.0 / (1.0 - ratio[steady])
         self.ratio[at], self.damping[at], self.stretch[at] = ratio, damping, stretch
@@ -119,6 +125,7 @@ class AffineNewton:
             self.scale[:, at], self.inverse[..., at], self.step[:, at] = scale, inverse, new
 
     def _leave(self, done, lost):
+        """Take members out of the iteration, and keep where they ended."""
         out = np.flatnonzero(done | lost)
         if not len(out):
             return

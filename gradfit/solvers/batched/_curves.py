@@ -43,7 +43,7 @@ class Curves:
         self.data = Data(rows, own, targets, weight, numbers, lower, upper, white)
         self.problem = Residuals(function, kind, held if any(held) else ())
         self.solver = LevenbergMarquardt(tuple(shared))
-        self.kind, self.X, self.y = kind, X, y
+        self.kind, self.X, self.y, self.aim = kind, X, y, y  # `aim`: y in units of predictions, for starts
         self.n_rows = np.broadcast_to(np.count_nonzero(weight, axis=1), len(y))
         self.interrupted, self._best = False, np.full(len(y), np.inf)
         self.loss_curve: list[float] = []
@@ -82,16 +82,15 @@ class Curves:
         """Return the sums of members (p, M, G) that stand for the curves `owner`, (M, G); so many at a time as fit."""
         data, flat, members = self.data if data is None else data, theta.reshape(len(theta), -1).T, owner.ravel()
         slab = _LOOPED if self.problem.function.loops else max(1, _ROWS // data.y.shape[1])
-        found = []
-        for some in (slice(k, k + slab) for k in range(0, len(flat), slab)):
-            found.append(self._sums(data.take(members[some]), flat[some]))
-        parts = (np.concatenate(part, -1) for part in zip(*found, strict=True))  # a copy, as tensors are read-only
+        slabs = (slice(k, k + slab) for k in range(0, len(flat), slab))
+        found = [self._sums(data.take(members[some]), flat[some]) for some in slabs]
+        parts = found[0] if len(found) == 1 else (np.concatenate(part, -1) for part in zip(*found, strict=True))
         return Sums(*(part.reshape(*part.shape[:-1], *owner.shape) for part in parts))
 
     def _sums(self, data, theta):
         if len(self.y) > _FEW:
             return Sums(*self._call(self._added, data, theta))
-        return Sums.of(self._linearize(data, theta), data.y)
+        return Sums.of(self._linearize(data, theta), np.asarray(data.y), self.problem.has_link)
 
     def _linearize(self, data, theta):
         return Linearized(*self._call(self._each, data, theta))
@@ -128,13 +127,12 @@ class Curves:
             theta = ends.theta
             if self.interrupted:
                 break
-        return ends._replace(start=start)
+        return ends._replace(start=start.copy())
 
     def _run(self, data, theta, owner, max_iter, tol, report, hold):
         """Step until every problem has ended; those that have ended leave at once."""
         n_problems, index, solver = owner.shape[1], np.arange(owner.shape[1]), self.solver
-        box = self._box(data, owner, hold)
-        state = None
+        box, data, state = self._box(data, owner, hold), data.with_tensors(), None
         with np.errstate(all="ignore"):
             try:
                 ended = state = solver.settled(
@@ -144,8 +142,9 @@ class Curves:
                     self._log(owner, state.value)
                     going = state.status == RUNNING
                     if not going.all():
+                        over, going = np.flatnonzero(~going), np.flatnonzero(going)
                         if ended is not state:
-                            ended.put(index[~going], state.take(~going))
+                            ended.put(index[over], state.take(over))
                         index, owner, state, box = index[going], owner[:, going], state.take(going), box.take(going)
                     is_last = not len(index) or count == max_iter
                     if report is not None:
@@ -242,17 +241,18 @@ def _fit_together(curves, start, n_starts, random_state, *, max_iter, tol, repor
     """Fit curves that share parameters, by default from what each has found for itself."""
     everyone, shared = np.arange(len(curves.y)), list(curves.solver.shared)
     if start is not None and n_starts == 1:
-        theta = np.broadcast_to(start, (len(everyone), curves.data.lower.shape[1])).T.copy()
+        first = theta = np.broadcast_to(start, (len(everyone), curves.data.lower.shape[1])).T.copy()
         theta[shared] = np.median(theta[shared], axis=1, keepdims=True)
     else:
         alone = curves.separate()
         found = _fit_each(alone, start, n_starts, random_state, max_iter=max_iter, tol=tol, report=None)
-        theta, good = found.theta[:, 0], found.status == CONVERGED
+        first, theta, good = found.start[:, 0], found.theta[:, 0], found.status == CONVERGED
         theta[shared] = np.median(theta[:, good if good.any() else slice(None)][shared], axis=1, keepdims=True)
         held = alone.holding(shared, theta)
         theta = held.minimize(theta[:, None], everyone[None], max_iter, tol).theta[:, 0]
         curves.interrupted = alone.interrupted or held.interrupted
-    return curves.minimize(theta[:, :, None], everyone[:, None], 0 if curves.interrupted else max_iter, tol, report)
+    limit = 0 if curves.interrupted else max_iter
+    return curves.minimize(theta[..., None], everyone[:, None], limit, tol, report)._replace(start=first[..., None])
 
 
 def _retry(best, curves, starts, **how):
@@ -261,8 +261,9 @@ def _retry(best, curves, starts, **how):
     if not len(failed) or curves.interrupted:
         return best
     second = _tournament(curves, failed, starts(failed), **how)
-    both = best.map(lambda *parts: np.concatenate(parts, axis=-1), second)
-    return _best_of(np.append(np.arange(len(curves.y)), failed), both)
+    better = np.flatnonzero(np.isfinite(second.value[0]) & ~(second.value[0] >= best.value[0, failed]))
+    best.put(failed[better], second.take(better))
+    return best
 
 
 def _tournament(curves, owner, starts, *, max_iter, tol, report):

@@ -1,4 +1,9 @@
-"""Ways down for systems that Newton's method does not solve: damped steps, and the curvature of what they leave."""
+"""Ways down for systems that Newton's method does not solve: damped steps, and the curvature of what they leave.
+
+Both lower half the sum of squares of the weighed equations, and neither decides what a root is: the search asks that.
+Damped steps see only J'J. Where they become slow, residuals that do not vanish bend the sum of squares as well, so the
+whole Hessian is taken: it tells a minimum that is no root from a saddle, and from ground that is merely flat.
+"""
 
 from __future__ import annotations
 
@@ -90,10 +95,10 @@ def _damped_step(equations, member, state):
     step = trial - point.x
     there = equations.at(trial, member)
     value, new = half_squares(point, weight), half_squares(there, weight)
-    predicted = value - 0.5 * ((residual + times(matrix, step)) ** 2).sum(0)
+    predicted = value - 0.5 * ((residual + times(matrix, step)) ** 2).sum(0)  # what a linear function would fall by
     accepted = there.is_finite & np.isfinite(new) & (predicted > 0) & (value - new > 1e-4 * predicted)
     ratio = np.where(accepted, (value - new) / np.where(predicted > 0, predicted, 1.0), 0.5)
-    calmer = np.maximum(1.0 - (2.0 * np.minimum(ratio, 1.0) - 1.0) ** 3, 0.03)
+    calmer = np.maximum(1.0 - (2.0 * np.minimum(ratio, 1.0) - 1.0) ** 3, 0.03)  # Nielsen's rule for the damping
     status = np.where((predicted <= _SLOW * value) & (accepted | (state.damping > 1.0)), SLOW, RUNNING)
     small = (np.abs(step) <= 4 * _EPS * np.abs(point.x)).all(0)
     status = np.where(small | (state.damping > 1e20), SLOW, status)
@@ -125,6 +130,7 @@ def curved_steps(equations, member, state, scale, limit, to_the_end=True):
 
 
 def _curved_step(equations, member, state, scale, length, index, to_the_end):
+    """Take one step down with the whole Hessian; return what is known of the ground there."""
     point, weight, size = state.point, state.weight, len(state.point.x)
     slope, value = _slope(point, weight), half_squares(point, weight)
     inverse = _free(equations, point.x, slope) / np.where(state.column > 0, state.column, 1.0)
@@ -134,6 +140,7 @@ def _curved_step(equations, member, state, scale, length, index, to_the_end):
     values, vectors = np.linalg.eigh(np.where(usable, scaled, 0.0).transpose(2, 0, 1))
     values, vectors = values.T, vectors.transpose(1, 2, 0)  # (k, B), (p, k, B)
     pull = slope * inverse
+    # Curvatures below `bent` are rounding errors. Negative ones count by their size, so that steps lead down.
     bent = _CURVED * np.maximum(np.abs(values).max(0), _CURVED * np.minimum(1.0, 2.0 * value))
     still = np.abs(pull).max(0) <= _STATIONARY * np.sqrt(2.0 * value)
     lowest = values.min(0) if size else np.zeros(len(member))
@@ -141,7 +148,7 @@ def _curved_step(equations, member, state, scale, length, index, to_the_end):
     along = (vectors * pull[:, None]).sum(0) / np.maximum(np.abs(values), bent)
     step = -inverse * times(vectors, along)
     saddle = still & (lowest < -bent)
-    if saddle.any():
+    if saddle.any():  # no slope to go by: a tenth of the unknowns to either side, where it bends down most
         step[:, saddle] = (inverse * vectors[:, 0])[:, saddle]
         reach = norm(step / np.maximum(scale, np.abs(point.x)))
         step = np.where(saddle, step * 0.1 / np.where(reach > 0, reach, 1.0), step)
@@ -153,12 +160,13 @@ def _curved_step(equations, member, state, scale, length, index, to_the_end):
         better = saddle & other.is_finite & ~(half_squares(other, weight) >= new)
         there.put(better, other.take(better))
         new = half_squares(there, weight)
+    # Near a minimum the values differ by rounding errors only; then the slope shall shrink.
     steeper = np.abs(_slope(there, weight) * inverse).max(0) >= 0.5 * np.abs(pull).max(0)
     good = there.is_finite & ((new < value * (1.0 - 1e-14)) | (~saddle & ~steeper & (new <= value * (1.0 + 1e-12))))
     point.put(good, there.take(good))
     length[index] = np.where(good, np.minimum(1.0, 4.0 * length[index]), 0.25 * length[index])
     convex = (values > bent).sum(0) >= (inverse > 0).sum(0)
-    if not to_the_end:
+    if not to_the_end:  # enough where the rest of the way down is shorter than the height: no root at the bottom
         still |= convex & good & ((vectors * pull[:, None]).sum(0) * along < value).all(0)
     status = np.where(still & ~saddle, np.where(convex, MINIMUM, FLAT), SLOW)
     status = np.where((length[index] < 1e-8) & ~good, np.where(convex | held, MINIMUM, FLAT), status)

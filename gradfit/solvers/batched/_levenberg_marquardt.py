@@ -70,7 +70,7 @@ class LMState(NamedTuple):
 
     def take(self, index):
         """Return the states of some problems."""
-        return self.map(lambda part: part[..., index])
+        return self.map(lambda part: part.take(index, axis=-1))
 
     def put(self, index, other):
         """Overwrite the states of some problems."""
@@ -113,7 +113,7 @@ class LevenbergMarquardt:
     def start(self, evaluate, theta, box: Box) -> LMState:
         """Return the states at starts (p, M, G)."""
         theta = box.nearest(theta)
-        sums: Sums = evaluate(theta)
+        sums = Sums(*map(np.array, evaluate(theta)))  # what tensors hold is read-only
         ones = np.ones(theta.shape[-1])
         norms, error, is_finite = self._judge(sums, theta, box)
         return LMState(
@@ -140,7 +140,8 @@ class LevenbergMarquardt:
         level = (np.abs(actual) <= noise) & (predicted <= noise) & (error.max(0) < state.error.max(0))
         accepted = is_finite & (predicted > 0.0) & ((actual > 1e-4 * predicted) | level)
         ratio = np.where(accepted, actual / np.where(predicted > 0.0, predicted, 1.0), 0.5)
-        calmer = np.maximum(1.0 - (2.0 * np.minimum(ratio, 1.0) - 1.0) ** 3, _CALMEST)
+        above = 2.0 * np.minimum(ratio, 1.0) - 1.0
+        calmer = np.maximum(1.0 - above * above * above, _CALMEST)  # powers take longer than products
         damping = state.damping * np.where(accepted, calmer, state.growth)
         moved, size = (np.abs(part * state.scale).max((0, 1)) for part in (shift, state.theta))
         stuck = ((moved <= 4.0 * _EPS * size) & solved) | (damping > _MOST_DAMPING)
@@ -148,11 +149,11 @@ class LevenbergMarquardt:
             state.start, trial, *sums, error, np.maximum(state.scale, norms), damping,
             2.0 * np.where(accepted, 1.0, state.growth), np.where(stuck, STALLED, RUNNING), state.n_steps + 1,
         )  # fmt: skip
-        refused = np.flatnonzero(~accepted)
-        if len(refused):
-            for new, old in zip(there[: there._fields.index("damping")], state, strict=False):
-                new[..., refused] = old[..., refused]
-        return there
+        if accepted.all():
+            return there
+        first = there._fields.index("damping")
+        kept = (np.where(accepted, new, old) for new, old in zip(there[:first], state, strict=False))
+        return LMState(*kept, *there[first:])
 
     def settled(self, state: LMState, tol) -> LMState:
         """Return the states with the stop rule applied."""

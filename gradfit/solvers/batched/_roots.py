@@ -14,12 +14,13 @@ from gradfit.solvers.batched._equations import Equations, Point
 from gradfit.solvers.batched._inverses import magnitudes, row_weights
 from gradfit.solvers.batched._linear_systems import linear_members, solve_linear
 from gradfit.solvers.batched._ranks import ranks
-from gradfit.solvers.batched._satisfied import satisfied
+from gradfit.solvers.batched._satisfied import ULPS, satisfied
 from gradfit.solvers.batched._search import Search
 
 _SLAB = 1 << 16  # entries of Jacobians at a time, so that they stay in the cache, and memory is bounded
 _DISTINCT, _DISTINCT_MULTIPLE = 1e-6, 1e-3
 _BESIDE = 1e-6
+_EPS = np.finfo(np.float64).eps
 
 
 @dataclass
@@ -63,11 +64,13 @@ class Roots:
         """Return the sentence about one system."""
         size, amount = self.x.shape[1], np.abs(self.residual[i])
         with np.errstate(all="ignore"):
-            worst = int(np.argmax(amount / np.where(self.size[i] > 0, self.size[i], np.finfo(float).tiny)))
+            share = amount / np.where(self.size[i] > 0, self.size[i], np.finfo(float).tiny)
+        worst = int(np.argmax(np.where(self.holds[i], -1.0, share)))
         name = f'"{self.equations[worst].strip()}"' if self.equations else f"equation {worst + 1}"
         against = f"terms of size {self.size[i, worst]:.2g}" if self.tol is None else f"tol={self.tol:g}"
         facts = {"worst": f"{name} is left with {amount[worst]:.1e} (against {against})", "rank": self.rank[i]}
-        text = MESSAGES[f"system_{self.status[i]}"]
+        is_hidden = self.status[i] in ("stationary", "stalled") and self.tol is None and share[worst] <= ULPS * _EPS
+        text = MESSAGES["system_hidden" if is_hidden else f"system_{self.status[i]}"]
         if self.status[i] == "solved" and self.rank[i] < size:
             text += MESSAGES["system_not_unique"]
         within = "rounding errors" if self.tol is None else f"tol={self.tol:g}"
@@ -79,20 +82,23 @@ def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, rep
     n_systems, n_starts, size = starts.shape
     directions = random_state.normal(size=(2, size))  # the same for every system, as if it were alone
     step = max(_SLAB // (n_starts * size**2), 1)
-    parts, done = [], 0
+    parts, done, squares, total = [], 0, 0.0, n_systems * n_starts
     with np.errstate(all="ignore"), on_one_thread():
         for first in range(0, n_systems, step):
             member = np.arange(first, min(first + step, n_systems))
-            tell = None if report is None else partial(_tell, report, done, n_systems * n_starts)
+            tell = None if report is None else partial(_tell, report, done, total)
             parts.append(_find(equations, member, starts[member], tol, max_iter, directions, tell))
             done += len(member) * n_starts
+            squares += float(np.nansum(parts[-1].residual ** 2))
+            if report is not None:
+                report(done, total, squares, done == total)
     found = parts[0] if len(parts) == 1 else _joined(parts)
     found.n_evaluations, found.tol, found.max_iter = equations.n_evaluations, tol, max_iter
     return found
 
 
 def _tell(report, before, total, done, value):
-    report(before + done, total, value, before + done == total)
+    report(before + done, total, value, False)
 
 
 def _joined(parts):
@@ -114,7 +120,7 @@ def _find(equations, member, starts, tol, max_iter, directions, report):
     first = np.ascontiguousarray(starts[:, 0].T)
     point = equations.at(first, member)
     linear = np.flatnonzero(linear_members(equations, member, point, directions) & point.is_finite)
-    status, count = np.full(n_systems, "", "U13"), np.zeros(n_systems, int)
+    status, count, is_root = np.full(n_systems, "", "U13"), np.zeros(n_systems, int), np.zeros(n_systems, bool)
     unit, end = np.abs(first).max(0), Point(*map(np.array, point))
     if len(linear):
         there, words = solve_linear(equations, member[linear], point.take(linear))
@@ -135,15 +141,20 @@ def _find(equations, member, starts, tol, max_iter, directions, report):
         ).run(begin)  # fmt: skip
         best = _best(owner, ends, point) if n_starts > 1 else slice(None)
         end.put(rest, ends.point.take(best))
-        status[rest], count[rest] = ends.status[best], ends.count[best]
+        status[rest], count[rest], is_root[rest] = ends.status[best], ends.count[best], ends.is_root[best]
         if n_starts > 1:
             for i, found in zip(rest.tolist(), _distinct(owner, ends, starts), strict=True):
                 roots[i] = found
-    return _judged(equations, member, end, first, status, roots, count, tol)
+    return _judged(equations, member, end, first, status, roots, count, tol, is_root)
 
 
-def _judged(equations, member, end, first, status, roots, count, tol):
-    holds, size = satisfied(equations, member, end, tol, np.abs(first).max(0))
+def _judged(equations, member, end, first, status, roots, count, tol, is_root):
+    """Return the results; whether equations hold is asked where the search has not told."""
+    holds, size = np.ones_like(end.residual, bool), end.size
+    rest = np.flatnonzero(~is_root)
+    if len(rest):
+        unit = np.abs(first[:, rest]).max(0)
+        holds[:, rest], size[:, rest] = satisfied(equations, member[rest], end.take(rest), tol, unit)
     solved = holds.all(0)
     unsolved = np.flatnonzero(~solved)
     rank, null_space = ranks(end.jacobian, beside(equations, member, end, first))

@@ -7,7 +7,7 @@ import numpy as np
 from gradfit.solvers.batched._equations import Equations, Point
 
 _EPS = np.finfo(np.float64).eps
-_ULPS = 128  # rounding errors of sums of a hundred terms
+ULPS = 128  # rounding errors of sums of a hundred terms
 _NEARBY = 1e-7
 _VANISHING = 1e-6  # share of its largest value on the way to zero at which an equation has faded, not been met
 _HALVINGS = 2.0 ** -np.r_[1:17, 20:52:4, 64, 96, 128]  # finer than the gap between noise and a millionth
@@ -28,7 +28,7 @@ def satisfied(equations: Equations, member, point: Point, tol, unit=0.0):
         return np.isfinite(amount) & (amount <= tol), np.full_like(amount, tol)
     size = point.size
     moved = size.copy()
-    bound = _ULPS * _EPS
+    bound = ULPS * _EPS
     exact = (amount == 0.0) & (moved > 0.0)  # of terms that may cancel wherever the unknowns are large
     some = np.flatnonzero((~(amount <= bound * size) & np.isfinite(amount) | exact).any(0))
     if len(some):
@@ -53,7 +53,7 @@ def _terms(equations, member, point):
     )
     last = _moved(equations, member, point.x, 2.0 - factors)
     third = np.abs(second - 3.0 * first + 3.0 * point.residual - last)  # of a smooth function, next to nothing
-    return np.where(third <= 1e-6 * np.abs(far), third / _ULPS / _EPS * 4.0, 0.0)
+    return np.where(third <= 1e-6 * np.abs(far), third / ULPS / _EPS * 4.0, 0.0)
 
 
 def _moved(equations, member, x, factor):
@@ -66,6 +66,6 @@ def _fades(equations, member, point):
     x = (point.x[:, None] * _HALVINGS[:, None]).reshape(len(point.x), -1)
     there = equations.at(equations.project(x), np.tile(member, steps))
     left = np.abs(there.residual)
-    left = np.where(left > _ULPS * _EPS * there.size, left, 0.0).reshape(len(left), steps, count)
+    left = np.where(left > ULPS * _EPS * there.size, left, 0.0).reshape(len(left), steps, count)
     first = np.take_along_axis(left, np.argmax(left > 0, axis=1)[:, None], 1)[:, 0]
     return (first > 0) & (first <= _VANISHING * np.nanmax(left, axis=1))

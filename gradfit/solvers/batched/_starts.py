@@ -56,7 +56,7 @@ def _candidates(curves, size, start, random_state):
     lower, upper = curves.data.lower.min(axis=0), curves.data.upper.max(axis=0)
     spans = np.atleast_2d(np.ptp(curves.X, axis=-2)).T
     spans = np.array([np.median(span[span > 0]) for span in spans if span.any()])  # of a typical curve
-    heights = np.ptp(curves.y, axis=1).max(keepdims=True)
+    heights = np.array([np.ptp(part, axis=1).max() for part in (curves.y, curves.aim)])
     reach = np.abs(curves.X).reshape(-1, curves.X.shape[-1]).max(axis=0)
     sizes = np.concatenate([spans, reach, heights, 1.0 / np.maximum(spans, 1e-300), [1.0]])
     sizes = np.log10(sizes[(sizes > 1e-30) & (sizes < 1e30)])
@@ -102,7 +102,7 @@ def _screen(curves, owner, candidates, wanted):
 
 def _best(curves, owner, rows, z, wanted):
     """Return the indices of the best predictions, (1, S, m) for all or (B, S, m) for each of some curves."""
-    y = curves.y[owner[:, None], rows[owner]]
+    y = curves.aim[owner[:, None], rows[owner]]
     weight = np.broadcast_to(curves.data.weight, curves.y.shape)[owner[:, None], rows[owner]]
     weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
     usable = np.isfinite(z).all(2) & (np.abs(z).max(2, initial=0.0) < 1e100)
