@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-RUNNING, CONVERGED, STALLED, NONFINITE = range(4)
+RUNNING, CONVERGED, STALLED, NONFINITE, DRIFTING = range(5)
 """What compiled loops can see of the statuses below."""
 
 MESSAGES = {
@@ -62,6 +62,11 @@ MESSAGES = {
     "unidentified": (
         "Converged, but the data do not identify every parameter: those whose standard error is infinite may take "
         "other values and fit as well. Fix one of them by `fixed`, or simplify the model."
+    ),
+    "curve_drifting": (
+        "Stopped after {n_iter} iterations that only drift: the parameters move on while the objective hardly falls "
+        "(the largest scaled gradient component is {error:.1e}, tol={tol:g}), so the best fit may lie at infinity. "
+        "Give bounds, hold a parameter (fixed), or take a model with fewer."
     ),
     "function_max_iter": (
         "Stopped at max_iter={max_iter} before reaching tol={tol:g}: the largest component of the projected gradient "
@@ -203,7 +208,8 @@ def curve_message(fit, i: int) -> str:
         "error": fit.error[i], "tol": fit.tol, "max_iter": fit.max_iter, "dtype": "float64", "n_iter": fit.n_iter[i],
         "bound": f", within tol={fit.tol:g}", "remedy": remedies.get(str(fit.status[i]), ""),
     }  # fmt: skip
-    return MESSAGES[fit.status[i]].format(**facts).strip()
+    status = str(fit.status[i])
+    return MESSAGES["curve_drifting" if status == "drifting" else status].format(**facts).strip()
 
 
 def warn_unless_silent(owner: str, result: SolveResult) -> None:

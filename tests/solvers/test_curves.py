@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.exceptions import ConvergenceWarning
 
 from gradfit import NonlinearRegression
 from gradfit.losses import SquaredError
@@ -81,3 +82,14 @@ def test_sums_of_a_program_are_those_of_numpy(formula, monkeypatch):
     monkeypatch.setattr("gradfit.solvers.batched._curves._FEW", 70)
     for mine, other in zip(inside, curves.sums(theta, owner), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_fit_whose_optimum_is_at_infinity_is_told_to_drift_and_ends_early():
+    x = np.array([2.2, 3.0, 3.0, 3.1, 3.5, 3.6, 3.7, 4.1, 4.2, 4.4, 4.8, 4.9])
+    y = np.array([0.895, 0.809, 0.825, 0.808, 0.817, 0.809, 0.838, 0.846, 0.840, 0.867, 0.859, 0.858])
+    with pytest.warns(ConvergenceWarning, match=r"only drift.*Give bounds, hold a parameter"):
+        model = NonlinearRegression("a*exp(-x/tau) + c", p0=[1, 1, 1]).fit(x[:, None], y)
+    assert model.status_ == "drifting"
+    assert not model.converged_
+    assert model.n_iter_ < 500
+    assert NonlinearRegression("a*exp(-x/tau) + c", bounds={"tau": (0.2, None)}).fit(x[:, None], y).converged_

@@ -12,7 +12,7 @@ import numpy as np
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data, Linearized, Residuals, Sums
-from gradfit.solvers._result import CONVERGED, NONFINITE, RUNNING
+from gradfit.solvers._result import CONVERGED, DRIFTING, NONFINITE, RUNNING
 from gradfit.solvers.batched._levenberg_marquardt import Box, LevenbergMarquardt, LMState
 from gradfit.solvers.batched._starts import curve_starts
 
@@ -135,9 +135,8 @@ class Curves:
         box, data, state = self._box(data, owner, hold), data.with_tensors(), None
         with np.errstate(all="ignore"):
             try:
-                ended = state = solver.settled(
-                    solver.start(partial(self.sums, owner=owner, data=data), theta, box), tol
-                )
+                evaluate = partial(self.sums, owner=owner, data=data)
+                ended = state = solver.settled(solver.start(evaluate, theta, box), tol)
                 for count in range(max_iter + 1):
                     self._log(owner, state.value)
                     going = state.status == RUNNING
@@ -289,9 +288,9 @@ def _best_of(owner, tried):
 def _statuses(best, curves):
     """Return how problems ended, in words: those that no step improves are judged by the floor of their error."""
     limit = "interrupted" if curves.interrupted else "max_iter"
-    stalled = np.where(_at_floor(best, curves), "precision_limit", "stalled")
     codes = [best.status == code for code in (CONVERGED, RUNNING, NONFINITE)]
-    return np.select(codes, ["converged", limit, "nonfinite"], stalled)
+    codes += [_at_floor(best, curves), best.status == DRIFTING]
+    return np.select(codes, ["converged", limit, "nonfinite", "precision_limit", "drifting"], "stalled")
 
 
 def _at_floor(best, curves):

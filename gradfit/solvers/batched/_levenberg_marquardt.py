@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradfit.objectives._residuals import Sums
-from gradfit.solvers._result import CONVERGED, NONFINITE, RUNNING, STALLED
+from gradfit.solvers._result import CONVERGED, DRIFTING, NONFINITE, RUNNING, STALLED
 
 _EPS = np.finfo(np.float64).eps
 _FIRST_DAMPING = 0.1
 _MOST_DAMPING = 1e20
 _CALMEST = 0.03
+_UNDAMPED, _LONGEST_LULL = 1e-6, 60  # steps that are Newton's, but bring the minimum no nearer: it lies at infinity
+_DRIFT = 0.01  # of a parameter in each of these steps
+_FALL = np.array([[0.5], [0.99]])  # of the error and of the objective, by which a lull ends
 _NOISE_ULPS = 32
 _EXACT_ULPS = 16  # residuals as small as this, in units of y, are rounding errors
 
@@ -47,7 +50,8 @@ class LMState(NamedTuple):
     `value`, `slope`, `gram`, `energy` and `largest` are the sums of every member at theta, (..., M, G), and `error` is
     its stationarity (the largest cosine between the residual and a column of the Jacobian). `scale` holds the largest
     norm that each column has had. Per problem, `damping` and `growth` are Nielsen's numbers, `status` a code of
-    `_result` (RUNNING means in the end that max_iter was reached) and `n_steps` the steps tried.
+    `_result` (RUNNING means in the end that max_iter was reached) and `n_steps` the steps tried, of which the last
+    `lull` were hardly damped and have lowered neither error nor objective by much since they were at `level`, (2, G).
     """
 
     start: Any
@@ -63,6 +67,8 @@ class LMState(NamedTuple):
     growth: Any
     status: Any
     n_steps: Any
+    level: Any
+    lull: Any
 
     def map(self, function, *others):
         """Return the state of what a function makes of every array."""
@@ -119,6 +125,7 @@ class LevenbergMarquardt:
         return LMState(
             theta.copy(), theta.copy(), *sums, error, norms,
             _FIRST_DAMPING * ones, 2.0 * ones, np.where(is_finite, RUNNING, NONFINITE), np.zeros(len(ones), int),
+            np.stack([error.max(0), sums.value.sum(0)]), np.zeros(len(ones), int),
         )  # fmt: skip
 
     def unknown(self, theta, box: Box) -> LMState:
@@ -145,9 +152,14 @@ class LevenbergMarquardt:
         damping = state.damping * np.where(accepted, calmer, state.growth)
         moved, size = (np.abs(part * state.scale).max((0, 1)) for part in (shift, state.theta))
         stuck = ((moved <= 4.0 * _EPS * size) & solved) | (damping > _MOST_DAMPING)
+        now = np.stack([error.max(0), sums.value.sum(0)])
+        drifts = (np.abs(shift) > _DRIFT * np.abs(state.theta)).any((0, 1)) & (damping < _UNDAMPED)
+        in_lull = drifts & (now > _FALL * state.level).all(0)
+        lull, level = np.where(in_lull, state.lull + 1, 0), np.where(in_lull, state.level, now)
+        status = np.where(stuck, STALLED, np.where(lull > _LONGEST_LULL, DRIFTING, RUNNING))
         there = LMState(
             state.start, trial, *sums, error, np.maximum(state.scale, norms), damping,
-            2.0 * np.where(accepted, 1.0, state.growth), np.where(stuck, STALLED, RUNNING), state.n_steps + 1,
+            2.0 * np.where(accepted, 1.0, state.growth), status, state.n_steps + 1, level, lull,
         )  # fmt: skip
         if accepted.all():
             return there
