@@ -105,7 +105,7 @@ def _on_workers(exchange, model, X, y, sample_weight, offset):
 def settings_of(model) -> dict:
     """Return the parameters that all workers must have in common, as texts without addresses."""
     parameters = model.get_params(deep=False).items()
-    texts = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(value)) for name, value in parameters if name not in _OWN}
+    texts = {name: re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value)) for name, value in parameters if name not in _OWN}
     return {"the estimator": type(model).__name__, **texts}
 
 
@@ -117,13 +117,13 @@ def agree(exchange, facts: dict) -> None:
         first = next((value for value in values if value is not None), None)
         for rank, value in enumerate(values):
             if value is not None and value != first:
-                raise _shared(ValueError(
+                raise shared_error(ValueError(
                     f"The workers disagree on {name}: {value} on worker {rank}, {first} on worker "
                     f"{values.index(first)}. All must fit the same model to rows of the same kind."
                 ))  # fmt: skip
 
 
-def _shared(error):
+def shared_error(error):
     """Mark an error as one that every worker raises by itself."""
     error.is_shared = True
     return error

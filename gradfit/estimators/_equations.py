@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import exchange_of_strategy
+from gradfit.estimators._shared_members import of_first, raised_on_all, systems_of_all
 from gradfit.models._formula import parse_equation
 from gradfit.models._names import names_of_parameters, names_of_unknowns
 from gradfit.models._written import Written, called_equations
@@ -21,6 +24,7 @@ from gradfit.solvers._settings import COUNT, OPTIONAL_POSITIVE, check_settings
 from gradfit.solvers.batched._all_roots import find_all_roots
 from gradfit.solvers.batched._equations import Equations
 from gradfit.solvers.batched._roots import Roots, find_roots
+from gradfit.solvers.batched._shared_out import joined, sharing
 from gradfit.solvers.batched._starts import draw_starts
 
 _SHOWN = 10
@@ -149,6 +153,7 @@ class EquationSystem(BaseEstimator):
         self.device = device
         self.verbose = verbose
 
+    @raised_on_all
     def fit(self, X=None, y=None):
         """Solve the system, or one system per row.
 
@@ -164,10 +169,10 @@ class EquationSystem(BaseEstimator):
         """
         self._check_settings()
         parameters = names_of_parameters(self.parameters, X, self.equations)
-        rows = None if X is None else self._rows(X, parameters, reset=True)
+        rows = systems_of_all(self, X, parameters)
         names = names_of_unknowns(self.unknowns, parameters, self.x0, self.equations)
         start = start_of(self.x0, names, "x0")
-        found = self._solve(names, parameters, rows, start, self.n_starts)
+        found = self._solve(names, parameters, rows, start, self.n_starts, exchange_of_strategy())
         self.unknown_names_, self.parameter_names_ = names, parameters
         self._publish(found, rows)
         self._warn(found)
@@ -237,7 +242,8 @@ class EquationSystem(BaseEstimator):
         example = [np.atleast_2d(start)[0], *([] if rows is None else [rows[0]])]
         return called_equations(self.equations, f"equations={self.equations!r}", *example)
 
-    def _solve(self, names, parameters, rows, start, n_starts) -> Roots:
+    def _solve(self, names, parameters, rows, start, n_starts, exchange=None) -> Roots:
+        """Solve the systems of some rows, which the workers of an exchange, and the devices, share out."""
         lower, upper = bounds_of(self.bounds, names)
         if n_starts != "all" or self.x0 is not None:
             check_inside(start, lower, upper, names, "x0")
@@ -245,20 +251,27 @@ class EquationSystem(BaseEstimator):
         if start.ndim == 2 and len(start) != n_systems:
             raise ValueError(f"x0 has {len(start)} rows, but there are {n_systems} systems.")
         x0 = np.broadcast_to(start, (n_systems, len(names)))
-        random_state = check_random_state(0 if self.random_state is None else self.random_state)
+        random_state = of_first(exchange, check_random_state(0 if self.random_state is None else self.random_state))
+        every = n_starts == "all"
+        report = batch_printer("EquationSystem", *(("boxes", "roots") if every else ("attempts", "sum of squares")))
         with on_device(self.device) as self.device_:
             function = self._function(names, parameters, start, rows)
-            equations = Equations(function, () if rows is None else (rows,), lower, upper)
-            if n_starts == "all":
-                return find_all_roots(
-                    equations, function, rows, None if self.x0 is None else x0, max_iter=self.max_iter,
-                    report=batch_printer("EquationSystem", "boxes", "roots") if self.verbose else None,
-                )  # fmt: skip
-            starts = draw_starts(x0, lower, upper, n_starts, random_state)
-            found = find_roots(
-                equations, starts, tol=self.tol, max_iter=self.max_iter, random_state=random_state,
-                report=batch_printer("EquationSystem", "attempts", "sum of squares") if self.verbose else None,
-            )  # fmt: skip
+            starts = None if every else draw_starts(x0, lower, upper, n_starts, random_state)
+
+            def solve(some, report):
+                mine = None if rows is None else rows[some]
+                equations = Equations(function, () if mine is None else (mine,), lower, upper)
+                how: dict = {"max_iter": self.max_iter, "report": report}
+                if starts is None:
+                    return find_all_roots(equations, function, mine, None if self.x0 is None else x0[some], **how)
+                alike = copy.deepcopy(random_state)  # for every part
+                return find_roots(equations, starts[some], tol=self.tol, random_state=alike, **how)
+
+            share, report = sharing(exchange, self.device_.split(", ")), report if self.verbose else None
+            parts = [solve(slice(None), report)] if share is None else share(solve, np.arange(n_systems), report)
+        found = parts[0] if len(parts) == 1 else joined(parts)
+        if every:
+            found.n_iter[:] = found.n_iter.max()  # sweeps over all of them
         return found if callable(self.equations) else replace(found, equations=tuple(self.equations))
 
     def _solve_near(self, rows) -> Roots:

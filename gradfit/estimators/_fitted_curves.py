@@ -10,6 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import refuse_strategy
 from gradfit.estimators._export import curves as exported
 from gradfit.estimators._measurements import Groups, filled_up
 from gradfit.inspection._infer_nonlinear import infer
@@ -237,6 +238,7 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return of_observation(loss, z, error, noise, quantile, level)
 
     def _infer(self, *rows, **how):
+        refuse_strategy("inference")
         return infer(self, *rows, **how)
 
     def _to_keras(self, x):
