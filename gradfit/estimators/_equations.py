@@ -65,7 +65,8 @@ class EquationSystem(BaseEstimator):
         largest absolute residual instead, in the units of the equations, and nothing else then counts.
     random_state : int, RandomState or None
         Seeds the further starts. None is 0.
-    device : str, default="auto"
+    device : str or list of str, default="auto"
+        "all", or a list of names, shares the systems out on several devices.
     verbose : int, default=0
         1 prints how many attempts have finished.
 
@@ -108,6 +109,10 @@ class EquationSystem(BaseEstimator):
     `solution_` is the first root, or the nearest to x0; `predict` searches anew; `status_` is "solved", "no_root",
     which is proved as well, or "undecided": multiple roots cannot be proved. Numbers count as the nearest floats; a
     power with an unknown exponent has a base >= 0; of more equations than unknowns, all hold within rounding.
+
+    Under ``with strategy.scope():`` of a `tf.distribute.MultiWorkerMirroredStrategy` each worker brings some rows of X,
+    or none; all systems, in the order of workers, are shared out, and every worker ends with all solutions. An `x0` for
+    each system is that of all systems, the same on all workers.
 
     References
     ----------

@@ -61,7 +61,8 @@ class NonlinearRegression(FittedCurves):
         Largest cosine between the residuals and a column of the Jacobian.
     random_state : int, RandomState or None
         Seeds further starts. None is 0.
-    device : str, default="auto"
+    device : str or list of str, default="auto"
+        "all", or a list of names, shares the curves out on several devices.
     verbose : int, default=0
         1 prints how many fits have finished.
 
@@ -93,6 +94,15 @@ class NonlinearRegression(FittedCurves):
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, where X had them.
+
+    Notes
+    -----
+    Under ``with strategy.scope():`` of a `tf.distribute.MultiWorkerMirroredStrategy` each worker brings some of the
+    rows, or none: those of one curve, rows with `groups` (a label may be on several workers), or, where y has columns,
+    all rows of its columns, over the same X on all workers. The rows of all are one fit, in the order of workers; what
+    is shared out are the iterations of curves that share no parameters. Every worker ends with the whole result, and
+    needs memory for all rows. Covariances in sigma are those of one worker's rows; rows of different workers count as
+    independent. Values of `p0` and `fixed` for each curve are those of all curves, the same on all workers.
 
     References
     ----------

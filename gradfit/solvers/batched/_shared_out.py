@@ -56,11 +56,14 @@ def _on_devices(names, work, parts, report):
             return work(parts[k], partial(report_of, k))
 
     with ThreadPoolExecutor(len(parts), "gradfit") as pool:
-        tasks = [pool.submit(contextvars.copy_context().run, on_device, k) for k in range(len(parts))]
+        tasks: list = []
         try:
+            tasks = [pool.submit(contextvars.copy_context().run, on_device, k) for k in range(len(parts))]
             wait(tasks)
         except KeyboardInterrupt:
             is_over.set()
+            if not tasks:  # not all have begun
+                raise
     return [task.result() for task in tasks]
 
 
