@@ -56,7 +56,7 @@ def systems(w, equations, X=None, **settings):
 
 def _columns(w):
     s = w.some(N_CURVES)
-    return decay(w, x[:, None], Y[:, s], {"sigma": SIGMA[:, s], "absolute_sigma": True})
+    return decay(w, x[:, None], Y[:, s], {"sigma": SIGMA[:, s], "absolute_sigma": True}, p0=[2.0, 2.0, 0.0])
 
 
 def _groups(w):
