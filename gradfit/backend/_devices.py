@@ -42,7 +42,11 @@ def list_devices() -> list[Device]:
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:  # a GPU is in use already, so its memory policy is fixed
         pass
-    names = dict.fromkeys(":".join(name.split(":")[-2:]) for name in _logical_names())
+    found = [device.name for device in tf.config.list_logical_devices()]
+    if "/task:" in found[0]:  # the devices of a cluster, of which a worker has its own
+        here = tf.zeros([]).device.rpartition("/")[0]
+        found = [name for name in found if name.startswith(f"{here}/")]
+    names = [":".join(name.split(":")[-2:]) for name in found]
     gpus = [name for name in names if name.startswith("GPU")]
     chosen = gpus[0] if gpus else "CPU:0"
     why = "the first GPU that TensorFlow lists" if gpus else "TensorFlow lists no GPU"
@@ -54,16 +58,6 @@ def list_devices() -> list[Device]:
         )
         for name in names
     ]  # fmt: skip
-
-
-def _logical_names() -> list[str]:
-    """Return the full names of the devices of this machine: TensorFlow lists those of other workers, too."""
-    found = [device.name for device in tf.config.list_logical_devices()]
-    if not any("/job:" in name for name in found):
-        return found
-    with tf.device("CPU:0"):
-        here = tf.identity(0).device.split("/device:")[0]
-    return [name for name in found if name.startswith(f"{here}/")]
 
 
 def resolve_device(device: str) -> str:

@@ -109,7 +109,7 @@ def _on_workers(exchange, model, X, y, sample_weight, offset):
     looks = exchange.gather(mine)
     look = max(filter(None, looks), key=lambda found: found.n_features, default=None)
     if look is None:
-        raise _shared(ValueError("X holds no rows on any worker; at least one worker must have some."))
+        raise shared_error(ValueError("X holds no rows on any worker; at least one worker must have some."))
     compare([found.facts() if found is not None and found.n_features else {} for found in looks])
     model._agree_on_labels(exchange, X, y, has_rows=mine is not None)
     rows = model._wrap(*((X, y, sample_weight, offset) if mine is not None else look.weightless_row()))
@@ -118,7 +118,7 @@ def _on_workers(exchange, model, X, y, sample_weight, offset):
     compare(exchange.gather({} if mine is None else _facts_of_targets(rows, offset)))
     facts = exchange.gather(Facts.of(rows))
     if not sum(fact.total_weight for fact in facts) > 0:
-        raise _shared(ValueError("The weights leave no row that counts on any worker; raise one above 0."))
+        raise shared_error(ValueError("The weights leave no row that counts on any worker; raise one above 0."))
     exchange.expected = 2 + model._n_outputs() * (rows.n_features + 1)  # an evaluation, in one exchange
     names = resolve_devices(model.device)
     workers = Workers(exchange, _on_devices(rows, names), names[0])
@@ -146,13 +146,13 @@ def compare(known: list) -> None:
         first, *others = said
         for rank in others:
             if said[rank] != said[first]:
-                raise _shared(ValueError(
+                raise shared_error(ValueError(
                     f"The workers disagree on {name}: {said[rank]} on worker {rank}, {said[first]} on worker {first}. "
                     "All must fit the same model to rows of the same kind."
                 ))  # fmt: skip
 
 
-def _shared(error):
+def shared_error(error):
     """Mark an error as one that every worker raises by itself."""
     error.is_shared = True
     return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import exchange_of_strategy
+from gradfit.estimators._shared_members import of_first, raised_on_all, systems_of_all
 from gradfit.models._formula import parse_equation
 from gradfit.models._names import names_of_parameters, names_of_unknowns
 from gradfit.models._written import Written, called_equations
@@ -21,6 +24,7 @@ from gradfit.solvers._settings import COUNT, OPTIONAL_POSITIVE, check_settings
 from gradfit.solvers.batched._all_roots import find_all_roots
 from gradfit.solvers.batched._equations import Equations
 from gradfit.solvers.batched._roots import Roots, find_roots
+from gradfit.solvers.batched._shared_out import joined, sharing
 from gradfit.solvers.batched._starts import draw_starts
 
 
@@ -60,7 +64,8 @@ class EquationSystem(BaseEstimator):
         largest absolute residual instead, in the units of the equations, and nothing else then counts.
     random_state : int, RandomState or None
         Seeds the further starts. None is 0.
-    device : str, default="auto"
+    device : str or list of str, default="auto"
+        "all", or a list of names, shares the systems out on several devices.
     verbose : int, default=0
         1 prints from how many starts a root has been found, and at last that all are finished.
 
@@ -104,6 +109,10 @@ class EquationSystem(BaseEstimator):
     `solution_` is the first root, or the nearest to x0; `predict` searches anew; `status_` is "solved", "no_root",
     which is proved as well, or "undecided": multiple roots cannot be proved. Numbers count as the nearest floats; a
     power with an unknown exponent has a base >= 0; of more equations than unknowns, all hold within rounding.
+
+    Under ``with strategy.scope():`` of a `tf.distribute.MultiWorkerMirroredStrategy` each worker brings some rows of X,
+    or none; all systems, in the order of workers, are shared out, and every worker ends with all solutions. An `x0` for
+    each system is that of all systems, the same on all workers.
 
     References
     ----------
@@ -149,6 +158,7 @@ class EquationSystem(BaseEstimator):
         self.device = device
         self.verbose = verbose
 
+    @raised_on_all
     def fit(self, X=None, y=None):
         """Solve the system, or one system per row.
 
@@ -164,9 +174,10 @@ class EquationSystem(BaseEstimator):
         """
         self._check_settings()
         parameters = names_of_parameters(self.parameters, X, self.equations)
-        rows = None if X is None else self._rows(X, parameters, reset=True)
+        rows = systems_of_all(self, X, parameters)
         names = names_of_unknowns(self.unknowns, parameters, self.x0, self.equations)
-        found = self._solve(names, parameters, rows, start_of(self.x0, names, "x0"), self.n_starts)
+        start = start_of(self.x0, names, "x0")
+        found = self._solve(names, parameters, rows, start, self.n_starts, exchange_of_strategy())
         self.unknown_names_, self.parameter_names_ = names, parameters
         self._publish(found, rows)
         self._warn(found)
@@ -234,7 +245,8 @@ class EquationSystem(BaseEstimator):
         example = [np.atleast_2d(start)[0], *([] if rows is None else [rows[0]])]
         return called_equations(self.equations, f"equations={self.equations!r}", *example)
 
-    def _solve(self, names, parameters, rows, start, n_starts) -> Roots:
+    def _solve(self, names, parameters, rows, start, n_starts, exchange=None) -> Roots:
+        """Solve the systems of some rows, which the workers of an exchange, and the devices, share out."""
         lower, upper = bounds_of(self.bounds, names)
         is_search = n_starts == "all"
         if not is_search or self.x0 is not None:
@@ -243,19 +255,27 @@ class EquationSystem(BaseEstimator):
         if start.ndim == 2 and len(start) != n_systems:
             raise ValueError(f"x0 has {len(start)} rows, but there are {n_systems} systems.")
         x0 = np.broadcast_to(start, (n_systems, len(names)))
-        random_state = check_random_state(0 if self.random_state is None else self.random_state)
+        random_state = of_first(exchange, check_random_state(0 if self.random_state is None else self.random_state))
+        words = ("boxes", "roots") if is_search else ("attempts", "sum of squares")
         with on_device(self.device) as self.device_:
             function = self._function(names, parameters, start, rows)
-            equations = Equations(function, () if rows is None else (rows,), lower, upper)
-            words = ("boxes", "roots") if is_search else ("attempts", "sum of squares")
+            starts = None if is_search else draw_starts(x0, lower, upper, n_starts, random_state)
+
+            def solve(some, report):
+                mine = None if rows is None else rows[some]
+                equations = Equations(function, () if mine is None else (mine,), lower, upper)
+                how: dict = {"max_iter": self.max_iter, "report": report}
+                if starts is None:
+                    return find_all_roots(equations, function, mine, None if self.x0 is None else x0[some], **how)
+                alike = copy.deepcopy(random_state)  # for every part
+                return find_roots(equations, starts[some], tol=self.tol, random_state=alike, **how)
+
+            share = sharing(exchange, self.device_.split(", "))
             report = batch_printer("EquationSystem", *words) if self.verbose else None
-            if is_search:
-                near = None if self.x0 is None else x0
-                return find_all_roots(equations, function, rows, near, max_iter=self.max_iter, report=report)
-            found = find_roots(
-                equations, draw_starts(x0, lower, upper, n_starts, random_state), tol=self.tol, max_iter=self.max_iter,
-                random_state=random_state, report=report,
-            )  # fmt: skip
+            parts = [solve(slice(None), report)] if share is None else share(solve, np.arange(n_systems), report)
+        found = parts[0] if len(parts) == 1 else joined(parts)
+        if is_search:
+            found.n_iter[:] = found.n_iter.max()  # sweeps over all of them
         return found if callable(self.equations) else replace(found, equations=tuple(self.equations))
 
     def _solve_near(self, rows) -> Roots:

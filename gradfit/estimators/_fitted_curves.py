@@ -12,6 +12,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import refuse_strategy
 from gradfit.data._groups import Groups, filled_up
 from gradfit.estimators._export import curves as exported
 from gradfit.inspection._infer_nonlinear import infer
@@ -257,6 +258,7 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return of_observation(loss, z, error, noise, quantile, level)
 
     def _infer(self, *rows, **how):
+        refuse_strategy("inference")
         return infer(self, *rows, **how)
 
     def _to_keras(self, x):

@@ -7,8 +7,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import exchange_of_strategy
 from gradfit.estimators._fitted_curves import FittedCurves
 from gradfit.estimators._measurements import checked, measurements, places
+from gradfit.estimators._shared_members import curves_of_all, of_first, raised_on_all
 from gradfit.inspection._goodness import goodness_of
 from gradfit.inspection._uncertainty import uncertainty_of
 from gradfit.losses._kind import LossKind
@@ -21,6 +23,7 @@ from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import CONVERGED_STATUSES
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
 from gradfit.solvers.batched._curves import Curves, fit_curves
+from gradfit.solvers.batched._shared_out import sharing
 
 
 class NonlinearRegression(FittedCurves):
@@ -60,7 +63,8 @@ class NonlinearRegression(FittedCurves):
         Largest cosine between the residuals and a column of the Jacobian.
     random_state : int, RandomState or None
         Seeds further starts. None is 0.
-    device : str, default="auto"
+    device : str or list of str, default="auto"
+        "all", or a list of names, shares the curves out on several devices.
     verbose : int, default=0
         1 prints how many fits have finished.
 
@@ -93,6 +97,15 @@ class NonlinearRegression(FittedCurves):
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, where X had them.
+
+    Notes
+    -----
+    Under ``with strategy.scope():`` of a `tf.distribute.MultiWorkerMirroredStrategy` each worker brings some of the
+    rows, or none: those of one curve, rows with `groups` (a label may be on several workers), or, where y has columns,
+    all rows of its columns, over the same X on all workers. The rows of all are one fit, in the order of workers; what
+    is shared out are the iterations of curves that share no parameters. Every worker ends with the whole result, and
+    needs memory for all rows. Covariances in sigma are those of one worker's rows; rows of different workers count as
+    independent. Values of `p0` and `fixed` for each curve are those of all curves, the same on all workers.
 
     References
     ----------
@@ -142,6 +155,7 @@ class NonlinearRegression(FittedCurves):
         self.device = device
         self.verbose = verbose
 
+    @raised_on_all
     def fit(self, X, y, sample_weight=None, *, sigma=None, absolute_sigma=False, groups=None):
         """Fit the parameters.
 
@@ -171,15 +185,14 @@ class NonlinearRegression(FittedCurves):
         self._check_settings()
         loss = self._get_loss()
         self._check_errors(loss, sigma, absolute_sigma)
-        numbers = {"ensure_2d": False, "dtype": np.float64, "ensure_all_finite": "allow-nan"}
-        X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, numbers))
-        y, weight, labelled = checked(X, y, sample_weight, groups)
-        loss.check_target(y[~np.isnan(y)])
+        X, y, weight, sigma, labelled = curves_of_all(self, loss, X, y, sample_weight, sigma, absolute_sigma, groups)
         data = measurements(X, y, weight, sigma, labelled)
         if data.whitening is not None and data.whitening.ndim > 2 and not loss.quadratic:
             raise ValueError(f"sigma: covariance matrices are for squared loss, but loss={self.loss!r}.")
         names, start, lower, upper = self._parameters(X, len(data.y))
         shared = shared_of(self.shared, names, lower)
+        exchange = exchange_of_strategy()
+        random_state = of_first(exchange, check_random_state(0 if self.random_state is None else self.random_state))
         with on_device(self.device) as self.device_:
             trial = np.clip(np.ones(len(names)), lower, upper) if start is None else start
             function = self._function(data.X if data.X.ndim == 2 else data.X[0], names, trial)
@@ -189,18 +202,21 @@ class NonlinearRegression(FittedCurves):
             )  # fmt: skip
             if curves.problem.has_link:
                 curves.aim = loss.linked(data.y)
+            curves.share = sharing(exchange, self.device_.split(", "))
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
-                random_state=check_random_state(0 if self.random_state is None else self.random_state),
+                random_state=random_state,
                 report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None,
             )  # fmt: skip
             found.uncertainty = uncertainty_of(curves, found, loss, data.noise, absolute_sigma)
             found.goodness = goodness_of(curves, found, loss, absolute_sigma)
-            self._places = places(curves, found, data.rows)
+            found, self._places = of_first(exchange, (found, places(curves, found, data.rows)))
+            curves.share = None
         lost = ~found.uncertainty.identified.all(1) & np.isin(found.status, list(CONVERGED_STATUSES))
         found.status[lost] = "unidentified"
         given = np.isin(np.arange(len(names)), found.shared) | found.uncertainty.held
         found.theta[(curves.n_rows == 0)[:, None] & ~given] = np.nan
+        groups = None if labelled is None else labelled.labels[labelled.codes]
         self.parameter_names_, self._kept = names, (curves, X, y, groups)
         self._has_sigma, self._is_absolute = sigma is not None, bool(absolute_sigma)
         self.groups_ = None if labelled is None else labelled.labels
@@ -211,6 +227,14 @@ class NonlinearRegression(FittedCurves):
         check_settings("NonlinearRegression", self.get_params(deep=False), max_iter=COUNT, tol=FRACTION)
         if not (isinstance(self.model, str) or callable(self.model)):
             raise ValueError(f"NonlinearRegression: model={self.model!r} is neither a formula nor a function.")
+
+    def _checked(self, loss, X, y, sample_weight, groups):
+        """Return X, y, weights and groups as arrays, of as many rows."""
+        numbers = {"ensure_2d": False, "dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, numbers))
+        y, weight, labelled = checked(X, y, sample_weight, groups)
+        loss.check_target(y[~np.isnan(y)])
+        return X, y, weight, labelled
 
     def _check_errors(self, loss, sigma, absolute_sigma):
         if not isinstance(absolute_sigma, (bool, np.bool_)):

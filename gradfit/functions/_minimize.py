@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from gradfit.backend import _tape
+from gradfit.backend._strategies import refuse_strategy
 from gradfit.models._user_function import as_tensor, traced_at
 from gradfit.objectives._bounds import bounds_of, check_inside
 from gradfit.objectives._function import FunctionObjective
@@ -60,6 +61,7 @@ def minimize(
     >>> result.x.round(6), result.status
     (array([1., 1.]), 'converged')
     """
+    refuse_strategy("minimize")
     start = as_tensor("minimize", x0, "x0")
     if not all(start.shape):
         raise ValueError(f"minimize: x0={x0!r} is empty; it must hold at least one number.")

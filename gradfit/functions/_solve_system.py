@@ -7,6 +7,7 @@ from scipy.optimize import OptimizeResult
 from sklearn.utils import check_random_state
 
 from gradfit.backend._devices import on_device
+from gradfit.backend._strategies import refuse_strategy
 from gradfit.models._written import called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
 from gradfit.solvers._settings import COUNT, OPTIONAL_POSITIVE, check_settings
@@ -46,6 +47,7 @@ def solve_system(
     >>> found.success, found.x.round(6).tolist()
     (True, [2.0, 1.0])
     """
+    refuse_strategy("solve_system")
     if not callable(fun):
         raise ValueError(f"solve_system: fun={fun!r} is not a function; EquationSystem takes strings.")
     settings = {"n_starts": n_starts, "max_iter": max_iter, "tol": tol, "random_state": random_state}

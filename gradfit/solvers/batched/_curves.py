@@ -14,6 +14,7 @@ from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data, Linearized, Residuals, Sums
 from gradfit.solvers._result import CONVERGED, DRIFTING, NONFINITE, RUNNING
 from gradfit.solvers.batched._levenberg_marquardt import Box, LevenbergMarquardt, LMState
+from gradfit.solvers.batched._shared_out import run_shared
 from gradfit.solvers.batched._starts import curve_starts
 
 _TRIAL = 30  # iterations until only the best start of a curve goes on
@@ -45,7 +46,7 @@ class Curves:
         self.solver = LevenbergMarquardt(tuple(shared))
         self.kind, self.X, self.y, self.aim = kind, X, y, y  # `aim`: y in units of predictions, for starts
         self.n_rows = np.broadcast_to(np.count_nonzero(weight, axis=1), len(y))
-        self.interrupted, self._best = False, np.full(len(y), np.inf)
+        self.interrupted, self._best, self.share = False, np.full(len(y), np.inf), None
         self.loss_curve: list[float] = []
 
     def separate(self) -> Curves:
@@ -119,11 +120,14 @@ class Curves:
         """
         mask = np.array([name == "smoothing" for name in self.kind.number_names], bool)
         widths = _WIDTHS * (float(self.data.y.std(axis=1).max()) or 1.0) if mask.any() else [0.0]
-        theta = start
+        theta, run = (
+            start,
+            partial(self._run, hold=hold) if self.share is None else partial(run_shared, self.share, self),
+        )
         for width in widths:
             data = self.data._replace(numbers=np.where(mask, width, self.data.numbers))
             self._best[owner] = np.inf if mask.any() else self._best[owner]
-            ends = self._run(data, theta, owner, max_iter, tol, report, hold)
+            ends = run(data, theta, owner, max_iter, tol, report)
             theta = ends.theta
             if self.interrupted:
                 break

@@ -92,12 +92,17 @@ def _screen(curves, owner, candidates, wanted):
     rows = (np.linspace(0.0, 1.0, size) * (filled[:, None] - 1)).astype(int)
     if not own and len(curves.data.lower) == 1:  # what they predict is the same for every curve
         return _best(curves, owner, rows, curves.predict(candidates, rows=rows[0])[None], wanted)
-    best, step = [], max(1, _SCREENED_VALUES // (len(candidates) * size))
-    for some in (owner[k : k + step] for k in range(0, len(owner), step)):
-        theta, repeated = _inside(curves, some, candidates), np.repeat(some, len(candidates))
-        z = curves.predict(theta.reshape(-1, theta.shape[2]), repeated, rows[repeated] if own else rows[0])
-        best.append(_best(curves, some, rows, z.reshape(len(some), len(candidates), -1), wanted))
-    return np.concatenate(best)
+    step = max(1, _SCREENED_VALUES // (len(candidates) * size))
+
+    def best_of(some, report=None):
+        best, mine = [], owner[some]
+        for some in (mine[k : k + step] for k in range(0, len(mine), step)):
+            theta, repeated = _inside(curves, some, candidates), np.repeat(some, len(candidates))
+            z = curves.predict(theta.reshape(-1, theta.shape[2]), repeated, rows[repeated] if own else rows[0])
+            best.append(_best(curves, some, rows, z.reshape(len(some), len(candidates), -1), wanted))
+        return np.concatenate(best)
+
+    return best_of(slice(None)) if curves.share is None else np.concatenate(curves.share(best_of, owner, None))
 
 
 def _best(curves, owner, rows, z, wanted):
