@@ -33,7 +33,7 @@ EXPECTED = {  # of each worker
     "wrong setting": "Worker 1 of 2: LinearRegression: alpha=-1 is not allowed",
     "wrong setting of all": "Worker 0 of 2: LinearRegression: alpha=-1 is not allowed",
     "estimator": DISAGREE.format("the estimator"),
-    "device": "Worker 1 of 2: device='GPU:7' is not available: TensorFlow lists CPU:0. Use",
+    "device": "Worker 1 of 2: device='GPU:7' is not available: TensorFlow lists CPU:0, CPU:1. Use",
     "start": r"Worker 1 of 2: coef_init: got shape \(7,\)",
     "version": DISAGREE.format("the version of gradfit"),
     "nobody has rows": "X holds no rows on any worker; at least one",
