@@ -42,6 +42,7 @@ EXPECTED = {  # of each worker
     "later batch": "Worker 1 of 2: X: batch 1 of the tf.data.Dataset holds NaN",
     "later batch of the first": "Worker 0 of 2: X: batch 1 of the tf.data.Dataset holds NaN",
     "loss": "Worker 1 of 2: loss=.* failed with ZeroDivisionError: this loss cannot be computed here",
+    "other loss": DISAGREE.format("loss"),
     "unreadable": "Worker 1 of 2: No module named 'theirs'",
     "callback": "a callback failed",
     "led": "the first cannot",
