@@ -16,7 +16,8 @@ from tests.distributed.share import Share, run
 RNG = np.random.default_rng(7)
 N, P = 1_500, 4
 X = RNG.normal(size=(N, P)) * [1e-2, 1.0, 30.0, 1e3] + [1.0, -2.0, 100.0, 0.0]
-Z = (X - X.mean(axis=0)) / X.std(axis=0)
+SCALE = X.std(axis=0)
+Z = (X - X.mean(axis=0)) / SCALE
 LINE = Z @ [1.0, -2.0, 0.5, 0.0]
 Y = 3.0 + LINE + RNG.standard_t(3, size=N)
 COUNT = RNG.poisson(np.exp(LINE / 3))
@@ -115,6 +116,8 @@ CASES = {
     "warm start": _from_before,
     "given start": lambda s: s.fit(LogisticRegression(), X, LABEL, coef_init=np.ones((1, P)), intercept_init=[1.0]),
     "callbacks": _watched,
+    "all devices": lambda s: s.fit(LinearRegression("quantile", device="all"), X, Y, WEIGHT),
+    "all devices of classes": lambda s: s.fit(LogisticRegression(device="all"), X, FIVE, parts=EVERYWHERE),
     "lbfgs": lambda s: s.fit(LinearRegression("huber", solver=LBFGS()), X, Y),
     "adam": lambda s: s.fit(LinearRegression("huber", solver=ADAM, max_iter=30, tol=0), X, Y),
     "early stopping": lambda s: s.fit(

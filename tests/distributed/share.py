@@ -22,8 +22,11 @@ class Share:
         """Return the part of a worker that was started with TF_CONFIG."""
         import tensorflow as tf
 
+        two = [tf.config.LogicalDeviceConfiguration()] * 2  # what `device="all"` shares rows out on
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        return cls(strategy.cluster_resolver.task_id, strategy.num_replicas_in_sync, strategy.scope)
+        resolver = strategy.cluster_resolver
+        return cls(resolver.task_id, len(resolver.cluster_spec().as_dict()["worker"]), strategy.scope)
 
     def slice(self, n_rows, parts=(0.6, 0.0, 0.4)):
         """Return the rows of this worker: of two the first two thirds, of three all but the second have some."""
@@ -41,7 +44,8 @@ class Share:
         """Fit rows that this worker has."""
         if "random_state" in model.get_params() and model.random_state is None:
             model.set_params(random_state=0)
-        model.set_params(**self.settings)
+        if model.device == "auto":
+            model.set_params(**self.settings)
         with self.scope(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return model.fit(*rows, **more)
