@@ -9,7 +9,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import _get_feature_names, _num_samples
 
-from gradfit.backend._devices import resolve_devices
 from gradfit.backend._strategies import devices_of_strategy, exchange_of_strategy
 from gradfit.data._datasets import decoded, is_dataset
 from gradfit.data._places import Devices, Workers
@@ -19,12 +18,12 @@ from gradfit.solvers._identity import identity_of
 _OWN = ("device", "verbose", "checkpoint")  # parameters that each worker may have of its own
 
 
-def share_rows(model, X, y, sample_weight, offset):
+def share_rows(model, devices, X, y, sample_weight, offset):
     """Return the rows of a fit, validated, wherever they lie: here, on several devices, or on all workers."""
     exchange = exchange_of_strategy()
     if exchange is None:
-        return _on_devices(model._wrap(X, y, sample_weight, offset), resolve_devices(model.device))
-    return _on_workers(exchange, model, X, y, sample_weight, offset)
+        return _on_devices(model._wrap(X, y, sample_weight, offset), devices)
+    return _on_workers(exchange, model, devices, X, y, sample_weight, offset)
 
 
 def _on_devices(rows, names):
@@ -103,7 +102,7 @@ def _float_type(X):
     return np.float32 if all(kind == np.float32 for kind in types) else np.float64
 
 
-def _on_workers(exchange, model, X, y, sample_weight, offset):
+def _on_workers(exchange, model, devices, X, y, sample_weight, offset):
     compare(exchange.gather(settings_of(model)))
     mine = _Look.at(X, y)
     looks = exchange.gather(mine)
@@ -120,8 +119,7 @@ def _on_workers(exchange, model, X, y, sample_weight, offset):
     if not sum(fact.total_weight for fact in facts) > 0:
         raise shared_error(ValueError("The weights leave no row that counts on any worker; raise one above 0."))
     exchange.expected = 2 + model._n_outputs() * (rows.n_features + 1)  # an evaluation, in one exchange
-    names = resolve_devices(model.device)
-    workers = Workers(exchange, _on_devices(rows, names), names[0])
+    workers = Workers(exchange, _on_devices(rows, devices), devices[0])
     return SharedRows(workers, workers.start, rows, facts)
 
 

@@ -74,8 +74,8 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
     def _fit(self, X, y, sample_weight, offset, coef_init, intercept_init):
         with together():
             check_settings(type(self).__name__, self.get_params(deep=False))
-            rows = share_rows(self, X, y, sample_weight, offset)
             with on_device(self.device) as device:
+                rows = share_rows(self, device.split(", "), X, y, sample_weight, offset)
                 objective = self._objective(rows)
                 checkpoint = self._open_checkpoint(coef_init=coef_init, intercept_init=intercept_init)
                 options = self._options(objective, coef_init, intercept_init, checkpoint=checkpoint)
