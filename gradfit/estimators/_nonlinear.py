@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
@@ -17,6 +19,8 @@ from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import Written, called_model
 from gradfit.objectives._bounds import bounds_of, check_inside, hold, shared_of, start_of
+from gradfit.solvers._checkpoint import checkpoint_of
+from gradfit.solvers._identity import facts_of
 from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import CONVERGED_STATUSES
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
@@ -61,6 +65,10 @@ class NonlinearRegression(FittedCurves):
     device : str, default="auto"
     verbose : int, default=0
         1 prints how many fits have finished.
+    checkpoint : str or os.PathLike, optional
+        A file in which `fit` keeps, at most once a second, where it stands. If there is one, of the same data and
+        settings, `fit` goes on from it as if it had never ended. It remains after Ctrl-C and a crash, and is removed
+        after any other end.
 
     Attributes
     ----------
@@ -125,6 +133,7 @@ class NonlinearRegression(FittedCurves):
         random_state=None,
         device="auto",
         verbose=0,
+        checkpoint=None,
     ):
         self.model = model
         self.p0 = p0
@@ -138,6 +147,7 @@ class NonlinearRegression(FittedCurves):
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     def fit(self, X, y, sample_weight=None, *, sigma=None, absolute_sigma=False, groups=None):
         """Fit the parameters.
@@ -177,7 +187,9 @@ class NonlinearRegression(FittedCurves):
             raise ValueError(f"sigma: covariance matrices are for squared loss, but loss={self.loss!r}.")
         names, start, lower, upper = self._parameters(X, len(data.y))
         shared = shared_of(self.shared, names, lower)
-        with on_device(self.device) as self.device_:
+        kept = checkpoint_of(self, raisable=(), absolute_sigma=absolute_sigma)
+        facts = partial(facts_of, X=data.X, y=data.y, sample_weight=data.weight, sigma=data.whitening)
+        with on_device(self.device) as self.device_, kept.session(facts):
             trial = np.clip(np.ones(len(names)), lower, upper) if start is None else start
             function = self._function(data.X if data.X.ndim == 2 else data.X[0], names, trial)
             curves = Curves(
@@ -186,9 +198,10 @@ class NonlinearRegression(FittedCurves):
             )  # fmt: skip
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
-                random_state=check_random_state(0 if self.random_state is None else self.random_state),
-                report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None,
+                random_state=check_random_state(kept.seed(0 if self.random_state is None else self.random_state)),
+                report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None, kept=kept,
             )  # fmt: skip
+            kept.settle(["interrupted"] * curves.interrupted)
             found.uncertainty = uncertainty_of(curves, found, data.noise, absolute_sigma)
             found.goodness = goodness_of(curves, found, loss, absolute_sigma)
             self._places = places(curves, found, data.rows)

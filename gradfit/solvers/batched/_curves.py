@@ -5,13 +5,14 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data, Linearized, Residuals, Sums
+from gradfit.solvers._checkpoint import NoCheckpoint
 from gradfit.solvers._result import CONVERGED, NONFINITE, RUNNING
 from gradfit.solvers.batched._levenberg_marquardt import Box, LevenbergMarquardt, LMState
 from gradfit.solvers.batched._starts import curve_starts
@@ -25,6 +26,17 @@ _FEW = 64  # curves up to which NumPy adds up the Jacobians, which errors ask fo
 _LOOPED = 64  # members at a time where TensorFlow loops over them, so that an interrupt need not wait
 
 
+class Standing(NamedTuple):
+    """Where a run stands after so many iterations: all that have ended, and the states of those still going."""
+
+    ended: LMState
+    state: LMState | None
+    going: np.ndarray
+    n_iter: int
+    loss_curve: list
+    best: np.ndarray
+
+
 class Curves:
     """The curves to fit: a model, rows, targets (B, m), a loss and bounds.
 
@@ -33,6 +45,8 @@ class Curves:
     there. `whitening` multiplies the residuals of each: a diagonal, (B, m), or a matrix, (B, m, m). `shared` are the
     parameters, by number, that all curves have in common.
     """
+
+    kept = NoCheckpoint()
 
     def __init__(self, function, kind: LossKind, numbers, X, y, weight, lower, upper, whitening=None, shared=()):
         weight, lower, upper = map(np.atleast_2d, (weight, lower, upper))
@@ -134,13 +148,20 @@ class Curves:
         """Step until every problem has ended; those that have ended leave at once."""
         n_problems, index, solver = owner.shape[1], np.arange(owner.shape[1]), self.solver
         box = self._box(data, owner, hold)
-        state = None
+        name, state, first = self.kept.next_run(), None, 0
+        if (known := self._known(name)) is not None:
+            ended, state, index, first = known[:4]
+            if state is None:
+                return ended
+            owner, box = owner[:, index], box.take(index)
         with np.errstate(all="ignore"):
             try:
-                ended = state = solver.settled(
-                    solver.start(partial(self.sums, owner=owner, data=data), theta, box), tol
-                )
-                for count in range(max_iter + 1):
+                if state is None:
+                    ended = state = solver.settled(
+                        solver.start(partial(self.sums, owner=owner, data=data), theta, box), tol
+                    )
+                for count in range(first, max_iter + 1):
+                    self._keep(name, ended, state, index, count)
                     self._log(owner, state.value)
                     going = state.status == RUNNING
                     if not going.all():
@@ -156,10 +177,26 @@ class Curves:
                     state = solver.settled(solver.step(evaluate, state, box), tol)
             except KeyboardInterrupt:
                 self.interrupted = True
-                state = ended = solver.unknown(theta, box) if state is None else state
+                if state is None:
+                    state = ended = solver.unknown(theta, box)
         if ended is not state:
             ended.put(index, state)
+        if not self.interrupted:  # and so the limit of iterations is known
+            self._keep(name, ended, None, index, count)
         return ended
+
+    def _known(self, name):
+        """Return where the run of this name stood or ended, if that is kept."""
+        if (known := self.kept.get(name)) is not None:
+            self.loss_curve, self._best = list(known.loss_curve), known.best.copy()
+            return known._replace(ended=known.ended.map(np.array))
+        return None
+
+    def _keep(self, name, ended, state, index, count):
+        """Keep where a run stands, or without a state how it ended, as others may change that later."""
+        if (keep := self.kept.keeper(name)) is not None and not self.interrupted:
+            ended = ended if state is not None else ended.map(np.array)
+            keep(partial(Standing, ended, state, index, count, self.loss_curve[:], self._best))
 
     def _box(self, data, owner, hold):
         size = np.abs(data.y).max(axis=1)[owner]
@@ -203,13 +240,15 @@ class Fit:
     goodness: Any = None
 
 
-def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, report=None) -> Fit:
+def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, report=None, kept=None) -> Fit:
     """Fit all curves from `start` ((p,), (B, p), or None to look for good ones)."""
+    curves.kept = kept or curves.kept
     how = {"max_iter": max_iter, "tol": tol, "report": report}
     if curves.solver.shared:
         best = _fit_together(curves, start, n_starts, random_state, **how)
     else:
         best = _fit_each(curves, start, n_starts, random_state, **how)
+    curves.kept = Curves.kept  # what is minimized later belongs to no fit
     n_curves, size = len(curves.y), len(best.theta)
     n_rows = np.full(n_curves, curves.n_rows.sum()) if curves.solver.shared else curves.n_rows
     theta, initial, error = (part.reshape(-1, n_curves).T for part in (best.theta, best.start, best.error))
