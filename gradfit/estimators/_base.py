@@ -23,7 +23,7 @@ from gradfit.objectives._limits import Limits
 from gradfit.objectives._linear import LinearObjective
 from gradfit.objectives._penalty import ElasticNet
 from gradfit.solvers import _result
-from gradfit.solvers._checkpoint import Checkpoint, NoCheckpoint
+from gradfit.solvers._checkpoint import checkpoint_of
 from gradfit.solvers._settings import check_settings
 from gradfit.solvers._solve import Options
 
@@ -77,7 +77,7 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
             with on_device(self.device) as device:
                 rows = share_rows(self, device.split(", "), X, y, sample_weight, offset)
                 objective = self._objective(rows)
-                checkpoint = self._open_checkpoint(coef_init=coef_init, intercept_init=intercept_init)
+                checkpoint = checkpoint_of(self, coef_init=coef_init, intercept_init=intercept_init)
                 options = self._options(objective, coef_init, intercept_init, checkpoint=checkpoint)
                 limits = objective.limits
                 if coef_init is not None and limits is not None and options.start is not None:
@@ -154,14 +154,6 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
             self._start(objective, coef_init, intercept_init),
         )  # fmt: skip
         return options._replace(**changes)
-
-    def _open_checkpoint(self, **starts):
-        """Return what keeps the fit in a file, if the user wants one: with these settings and no others."""
-        if self.checkpoint is None:
-            return NoCheckpoint()
-        settings = self.get_params(deep=False) | starts
-        kept = {name: value for name, value in settings.items() if name not in ("checkpoint", "device", "verbose")}
-        return Checkpoint(self.checkpoint, type(self).__name__, kept, self.verbose)
 
     def _start(self, objective, coef_init, intercept_init):
         """Return coefficients (outputs of all targets, p) and intercepts to start from, or None for the default."""

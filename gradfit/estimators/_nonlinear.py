@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
@@ -19,10 +21,13 @@ from gradfit.models._formula import parse
 from gradfit.models._names import column_names, names_in_formula, names_in_signature
 from gradfit.models._written import Written, called_model
 from gradfit.objectives._bounds import bounds_of, check_inside, hold, shared_of, start_of
+from gradfit.solvers._checkpoint import checkpoint_of
+from gradfit.solvers._identity import facts_of
 from gradfit.solvers._progress import batch_printer
 from gradfit.solvers._result import CONVERGED_STATUSES
 from gradfit.solvers._settings import COUNT, FRACTION, check_settings
-from gradfit.solvers.batched._curves import Curves, fit_curves
+from gradfit.solvers.batched._curves import Curves
+from gradfit.solvers.batched._fitting import fit_curves
 from gradfit.solvers.batched._shared_out import sharing
 
 
@@ -67,6 +72,10 @@ class NonlinearRegression(FittedCurves):
         "all", or a list of names, shares the curves out on several devices.
     verbose : int, default=0
         1 prints how many fits have finished.
+    checkpoint : str or os.PathLike, optional
+        A file in which `fit` keeps, at most once a second, where it stands. If there is one, of the same data and
+        settings, `fit` goes on from it as if it had never ended. It remains after Ctrl-C and a crash, and is removed
+        after any other end.
 
     Attributes
     ----------
@@ -141,6 +150,7 @@ class NonlinearRegression(FittedCurves):
         random_state=None,
         device="auto",
         verbose=0,
+        checkpoint=None,
     ):
         self.model = model
         self.p0 = p0
@@ -154,6 +164,7 @@ class NonlinearRegression(FittedCurves):
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     @raised_on_all
     def fit(self, X, y, sample_weight=None, *, sigma=None, absolute_sigma=False, groups=None):
@@ -193,7 +204,9 @@ class NonlinearRegression(FittedCurves):
         shared = shared_of(self.shared, names, lower)
         exchange = exchange_of_strategy()
         random_state = of_first(exchange, check_random_state(0 if self.random_state is None else self.random_state))
-        with on_device(self.device) as self.device_:
+        kept = checkpoint_of(self, raisable=(), absolute_sigma=absolute_sigma)
+        facts = partial(facts_of, X=data.X, y=data.y, sample_weight=data.weight, sigma=data.whitening)
+        with on_device(self.device) as self.device_, kept.session(facts):
             trial = np.clip(np.ones(len(names)), lower, upper) if start is None else start
             function = self._function(data.X if data.X.ndim == 2 else data.X[0], names, trial)
             curves = Curves(
@@ -203,11 +216,17 @@ class NonlinearRegression(FittedCurves):
             if curves.problem.has_link:
                 curves.aim = loss.linked(data.y)
             curves.share = sharing(exchange, self.device_.split(", "))
+            if curves.share is not None and self.checkpoint is not None:
+                raise ValueError(
+                    f"checkpoint={self.checkpoint!r}: curves that are shared out on several workers or devices are not "
+                    "kept. Leave checkpoint=None, or fit on one device."
+                )
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
-                random_state=random_state,
-                report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None,
+                random_state=check_random_state(kept.seed(random_state)),
+                report=batch_printer("NonlinearRegression", "fits", "objective") if self.verbose else None, kept=kept,
             )  # fmt: skip
+            kept.settle(["interrupted"] * curves.interrupted)
             found.uncertainty = uncertainty_of(curves, found, loss, data.noise, absolute_sigma)
             found.goodness = goodness_of(curves, found, loss, absolute_sigma)
             found, self._places = of_first(exchange, (found, places(curves, found, data.rows)))

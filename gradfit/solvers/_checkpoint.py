@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from gradfit.solvers._flattening import build, flatten
-from gradfit.solvers._identity import difference, fingerprint, identity_of
+from gradfit.solvers._identity import difference, identity_of
 from gradfit.solvers._result import GOES_ON, SolveResult, warn
 
 
@@ -22,8 +22,8 @@ class NoCheckpoint:
     """What a fit without a checkpoint keeps: nothing."""
 
     @contextmanager
-    def session(self, rows):
-        """Last as long as a fit over these rows."""
+    def session(self, facts):
+        """Last as long as a fit to data of which a function returns the facts."""
         yield
 
     def seed(self, random_state):
@@ -42,10 +42,14 @@ class NoCheckpoint:
         """Return the function that keeps where a minimization stands, or None."""
         return None
 
+    def next_run(self) -> str:
+        """Return the name of the next minimization where they always come one after the other."""
+        return ""
+
     def put(self, name, result, instead=()):
         """Keep a result, unless a later fit may go on from where it ended, instead of what has led to it."""
 
-    def settle(self, results):
+    def settle(self, statuses):
         """End a fit."""
 
 
@@ -57,15 +61,16 @@ class Checkpoint(NoCheckpoint):
 
     interval = 1.0  # seconds, from the end of one write to the next
 
-    def __init__(self, path, owner, settings, verbose=0):
-        self.path, self.identity, self.verbose = os.fsdecode(path), identity_of(owner, settings), verbose
+    def __init__(self, path, owner, settings, verbose=0, raisable=("max_iter",)):
+        self.path, self.identity, self.verbose = os.fsdecode(path), identity_of(owner, settings, raisable), verbose
         self.entries: dict[str, Any] = {}
+        self.n_runs = 0
         self.written, self.has_warned = time.perf_counter(), False
 
     @contextmanager
-    def session(self, rows):
+    def session(self, facts):
         """Take what the file holds of this fit, if there is one, and write it anew should the fit fail."""
-        self.identity["data"] = fingerprint(rows)
+        self.identity["data"] = facts()
         if os.path.exists(self.path):
             self._read()
         try:
@@ -93,15 +98,20 @@ class Checkpoint(NoCheckpoint):
         """Return the function that keeps where a minimization stands: a function that tells it, asked at a write."""
         return partial(self._keep, name)
 
+    def next_run(self):
+        """Return the name of the next minimization where they always come one after the other."""
+        self.n_runs += 1
+        return f"run {self.n_runs}"
+
     def put(self, name, result, instead=()):
         """Keep a result, unless a later fit may go on from where it ended, instead of what has led to it."""
         if result.status not in GOES_ON:
             self.entries = {key: entry for key, entry in self.entries.items() if not key.startswith(instead)}
             self._keep(name, result.copy())
 
-    def settle(self, results):
+    def settle(self, statuses):
         """Write a last time if a later fit may go on, else remove the file."""
-        if any(result.status in GOES_ON for result in results):
+        if GOES_ON.intersection(statuses):
             self._write()
         else:
             self._remove()
@@ -191,6 +201,15 @@ class Checkpoint(NoCheckpoint):
 def _as_seed(random_state):
     is_known = isinstance(random_state, (int, np.integer))
     return int(random_state if is_known else check_random_state(random_state).randint(2**31 - 1))
+
+
+def checkpoint_of(model, raisable=("max_iter",), **more) -> NoCheckpoint:
+    """Return what keeps a fit of a model in a file, if the user wants one: with these settings and no others."""
+    if model.checkpoint is None:
+        return NoCheckpoint()
+    settings = model.get_params(deep=False) | more
+    kept = {name: value for name, value in settings.items() if name not in ("checkpoint", "device", "verbose")}
+    return Checkpoint(model.checkpoint, type(model).__name__, kept, model.verbose, raisable)
 
 
 def wrong_path(path) -> str | None:

@@ -14,13 +14,13 @@ _MOST_SHOWN = 60  # characters of a setting
 _STATISTICS = "mean", "standard deviation", "order"
 
 
-def identity_of(owner: str, settings: dict) -> dict:
+def identity_of(owner: str, settings: dict, raisable=()) -> dict:
     """Return the version, the estimator and its settings, each as a text that is equal where it means the same."""
     import gradfit
 
     return {
         "version": gradfit.__version__, "estimator": owner,
-        "settings": {name: described(value) for name, value in settings.items()},
+        "settings": {name: described(value) for name, value in settings.items()}, "raisable": list(raisable),
     }  # fmt: skip
 
 
@@ -96,6 +96,12 @@ def fingerprint(rows) -> dict:
     return facts
 
 
+def facts_of(**arrays) -> dict:
+    """Return what tells arrays from others; what was not measured, NaN, counts as nothing."""
+    facts: dict[str, Any] = {"the type of X": "float64"}
+    return facts | {name: _statistics(np.nan_to_num(array)) for name, array in arrays.items() if array is not None}
+
+
 def _statistics(values):
     """Return mean, deviation and a mean that depends on the order, a column each."""
     values = values.reshape(len(values), -1)
@@ -109,7 +115,7 @@ def difference(then: dict, now: dict) -> str | None:
             return _change("the version of gradfit" if name == "version" else "the estimator", then[name], now[name])
     for name in dict.fromkeys([*then["settings"], *now["settings"]]):
         old, new = (part["settings"].get(name) for part in (then, now))
-        if old != new and not (name == "max_iter" and _is_raised(old, new)):
+        if old != new and not (name in now["raisable"] and _is_raised(old, new)):
             return _change(name, old, new)
     return _other_rows(then["data"], now["data"])
 

@@ -73,7 +73,7 @@ class StagePrinter:
 
     def __init__(self, name, verbose, stage, final, limit):
         self.every, self.limit, self.tol = verbose > 1, limit, stage.tol
-        self.objective, self.printed, self.first = stage.objective, 0, None
+        self.objective, self.printed, self.began = stage.objective, 0, time.perf_counter()
         self.line, note = Line(), why_losses_differ(stage, final)
         self.head = words_of(stage, final)
         if self.every or not self.line.renews:
@@ -98,9 +98,8 @@ class StagePrinter:
     def _one_line(self, count, value, error, is_last):
         of = "" if self.limit is None else f" of {self.limit}"
         text = f"iteration {count}{of}, loss {self._loss(value):.7g}, gradient {error:.1e}"
-        first, began = self.first = self.first or (count, time.perf_counter())  # of these, others may be from before
-        if self.limit is not None and not is_last and count > first:
-            left = (time.perf_counter() - began) * (self.limit - count) / (count - first)
+        if self.limit is not None and not is_last:
+            left = (time.perf_counter() - self.began) * (self.limit - count) / count
             text += f", {'at most ' if self.tol else ''}{left:.0f} s left"
         if not self.line.renews:
             return f"  {text}"

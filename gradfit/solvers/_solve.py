@@ -14,6 +14,7 @@ from gradfit.solvers._checkpoint import NoCheckpoint
 from gradfit.solvers._drift import mark_drifting
 from gradfit.solvers._early_stopping import EarlyStopping
 from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
+from gradfit.solvers._identity import fingerprint
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._loop import minimize
 from gradfit.solvers._newton import Newton
@@ -51,10 +52,13 @@ def solve(objective, options: Options, solver=None) -> list[SolveResult]:
     A solver that is given need not be one that fits, as subgradient steps for chunks of rows.
     """
     solver, kept = solver or get_solver(options.solver, objective), options.checkpoint
-    with np.errstate(all="ignore"), kept.session(objective.rows):  # what overflows is not finite, and that is tested
+    with (
+        np.errstate(all="ignore"),
+        kept.session(partial(fingerprint, objective.rows)),
+    ):  # what overflows is not finite, and that is tested
         start = kept.once("start", lambda: options.start)
         results = _solve(objective, options._replace(start=start, random_state=kept.seed(options.random_state)), solver)
-        kept.settle(results)
+        kept.settle([result.status for result in results])
         return results
 
 

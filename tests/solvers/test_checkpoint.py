@@ -13,17 +13,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.optimize import Bounds, LinearConstraint
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 import gradfit
-from gradfit import LinearRegression, LogisticRegression, PolynomialRegression
+from gradfit import LinearRegression, LogisticRegression, NonlinearRegression, PolynomialRegression
 from gradfit.losses import Huber
 from gradfit.solvers import GradientDescent, _gradient_descent, _loop
 from gradfit.solvers import _checkpoint as module
 from gradfit.solvers._checkpoint import Checkpoint
 from gradfit.solvers._flattening import build, flatten
 from gradfit.solvers._identity import described
+from gradfit.solvers.batched._levenberg_marquardt import LevenbergMarquardt
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.normal(size=(300, 4))
@@ -61,19 +63,19 @@ def fitted(model):
     return {name: getattr(model, name) for name in FITTED if hasattr(model, name)}
 
 
-def ending(monkeypatch, every, error=KilledError):
+def ending(monkeypatch, every, error=KilledError, place=(_loop._Loop, "_mark")):
     """Let every so manieth iteration of all fits end in an error; return a list that grows with each."""
-    made, mark = [], _loop._Loop._mark
+    made, cuts, mark = [], [], getattr(*place)
 
-    def marking(loop):
-        mark(loop)
-        made.append(loop)
+    def marking(*args):
+        found = mark(*args)
+        made.append(found)
         if len(made) % every == 0:
             cuts.append(len(made))
             raise error
+        return found
 
-    cuts = []
-    monkeypatch.setattr(_loop._Loop, "_mark", marking)
+    monkeypatch.setattr(*place, marking)
     monkeypatch.setattr(_gradient_descent, "_MOST_ITERATIONS", 1)  # of a compiled chunk
     return cuts
 
@@ -191,6 +193,49 @@ def test_a_short_fit_never_touches_the_disk_and_a_long_one_is_kept_once_a_second
         now[:], written[:] = (0.0, step), []
         LinearRegression(solver=descent(), max_iter=9, tol=0, checkpoint=path).fit(X, Y)
         np.testing.assert_allclose(written, times)
+
+
+CURVES = np.linspace(0.1, 5.0, 30)
+DECAYS = np.exp(-np.outer(CURVES, [0.3, 1.0, 4.0])) * [3.0, 1.0, 2.0] + 0.01 * RANDOM.normal(size=(30, 3))
+MODELS = {
+    "tournament": (NonlinearRegression("a * exp(-k * x) + c", n_starts=3, random_state=3), 5),
+    "kinks": (NonlinearRegression("a * exp(-k * x)", loss="absolute_error", max_iter=3), 12),
+    "shared": (NonlinearRegression("a * exp(-k * x) + c", shared=("c",)), 14),
+}  # and after how many steps they are cut off
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("error", [KilledError, KeyboardInterrupt])
+def test_curves_go_on_as_if_they_had_not_been_cut_off(name, error, path, monkeypatch):
+    (model, every), parts = MODELS[name], ("coef_", "covariance_", "loss_curve_", "n_iter_", "status_", "message_")
+    whole = model.set_params(checkpoint=None).fit(CURVES[:, None], DECAYS)
+    whole = {part: getattr(whole, part) for part in parts}
+    model.set_params(checkpoint=path)
+    with monkeypatch.context() as patch:
+        cuts, before = ending(patch, every, error, (LevenbergMarquardt, "settled")), -1
+        while len(cuts) > before:
+            before = len(cuts)
+            with contextlib.suppress(KilledError):
+                model.fit(CURVES[:, None], DECAYS)
+    np.testing.assert_equal({part: getattr(model, part) for part in parts}, whole)
+    assert len(cuts) >= 2
+    assert not path.exists()
+
+
+def test_curves_of_another_fit_are_refused(path, monkeypatch):
+    model = NonlinearRegression("a * exp(-k * x)", checkpoint=path)
+    ending(monkeypatch, 4, KeyboardInterrupt, (LevenbergMarquardt, "settled"))
+    assert set(model.fit(CURVES[:, None], DECAYS).status_) >= {"interrupted"}
+    for changed, reason in (
+        ({"max_iter": 2000}, "max_iter was 1000 and is 2000 now"),
+        ({"model": "a * exp(-k * x) + 1"}, "model was 'a "),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            clone(model).set_params(**changed).fit(CURVES[:, None], DECAYS)
+    with pytest.raises(ValueError, match=r"the mean of y, column 0 was 1\.\d+ and is"):
+        model.fit(CURVES[:, None], DECAYS + 0.1)
+    with pytest.raises(ValueError, match="absolute_sigma was False and is True now"):
+        model.fit(CURVES[:, None], DECAYS, absolute_sigma=True)
 
 
 def refusals():
@@ -354,13 +399,11 @@ KILLED = """
 import itertools, os, random, signal, sys, time
 import numpy as np
 from gradfit.solvers._checkpoint import Checkpoint
+from gradfit.solvers._identity import facts_of
 from gradfit.solvers._newton import NewtonState
 
-class Rows:
-    is_endless, n_features, n_targets, dtype = True, 2, 1, np.dtype(np.float64)
-
 def fit():
-    with (kept := Checkpoint(sys.argv[1], "LinearRegression", {})).session(Rows):
+    with (kept := Checkpoint(sys.argv[1], "LinearRegression", {})).session(facts_of):
         first = kept.get("0")["values"][-1] if kept.entries else 0.0
         for n in itertools.count(int(first) + 1):
             known = np.full(50_000, float(n)), float(n), np.ones(2), np.eye(2), 0.0, None
@@ -374,7 +417,7 @@ for _ in range(int(sys.argv[2])):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     halves += os.path.exists(sys.argv[1] + ".tmp")
-    with (kept := Checkpoint(sys.argv[1], "LinearRegression", {})).session(Rows):
+    with (kept := Checkpoint(sys.argv[1], "LinearRegression", {})).session(facts_of):
         if kept.entries:
             entry = kept.get("0")
             assert entry["values"][0] >= last and np.all(entry["state"].theta == entry["values"][0])

@@ -10,7 +10,8 @@ from gradfit.losses import SquaredError
 from gradfit.losses._kind import LossKind
 from gradfit.models._formula import parse
 from gradfit.models._written import Written, called_model
-from gradfit.solvers.batched._curves import Curves, fit_curves
+from gradfit.solvers.batched._curves import Curves
+from gradfit.solvers.batched._fitting import fit_curves
 
 NAMES = "a", "tau", "c"
 

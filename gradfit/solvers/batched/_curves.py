@@ -1,29 +1,36 @@
-"""Fits of many curves as one batch: good starts, Levenberg-Marquardt, and a second chance."""
+"""Many curves as one batch: what is evaluated of them, and Levenberg-Marquardt steps until all have ended."""
 
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data, Linearized, Residuals, Sums
-from gradfit.solvers._result import CONVERGED, DRIFTING, NONFINITE, RUNNING
+from gradfit.solvers._checkpoint import NoCheckpoint
+from gradfit.solvers._result import RUNNING
 from gradfit.solvers.batched._levenberg_marquardt import Box, LevenbergMarquardt, LMState
 from gradfit.solvers.batched._shared_out import run_shared
-from gradfit.solvers.batched._starts import curve_starts
 
-_TRIAL = 30  # iterations until only the best start of a curve goes on
-_FLOOR_ULPS = 32
-_AT_ROUNDING = 1e-5  # cosine below which no progress means the rounding floor
 _WIDTHS = 10.0 ** -np.arange(1, 8)
 _ROWS = 20_000  # predictions at a time: of 5,000 to 262,144 the fastest, as all that is made of them stays in the cache
 _FEW = 64  # curves up to which NumPy adds up the Jacobians, which errors ask for too: no second program to trace
 _LOOPED = 64  # members at a time where TensorFlow loops over them, so that an interrupt need not wait
+
+
+class Standing(NamedTuple):
+    """Where a run stands after so many iterations: all that have ended, and the states of those still going."""
+
+    ended: LMState
+    state: LMState | None
+    going: np.ndarray
+    n_iter: int
+    loss_curve: list
+    best: np.ndarray
 
 
 class Curves:
@@ -34,6 +41,8 @@ class Curves:
     there. `whitening` multiplies the residuals of each: a diagonal, (B, m), or a matrix, (B, m, m). `shared` are the
     parameters, by number, that all curves have in common.
     """
+
+    kept = NoCheckpoint()
 
     def __init__(self, function, kind: LossKind, numbers, X, y, weight, lower, upper, whitening=None, shared=()):
         weight, lower, upper = map(np.atleast_2d, (weight, lower, upper))
@@ -46,7 +55,8 @@ class Curves:
         self.solver = LevenbergMarquardt(tuple(shared))
         self.kind, self.X, self.y, self.aim = kind, X, y, y  # `aim`: y in units of predictions, for starts
         self.n_rows = np.broadcast_to(np.count_nonzero(weight, axis=1), len(y))
-        self.interrupted, self._best, self.share = False, np.full(len(y), np.inf), None
+        self.interrupted, self._best = False, np.full(len(y), np.inf)
+        self.share: Any = None  # what shares problems out on workers and devices
         self.loss_curve: list[float] = []
 
     def separate(self) -> Curves:
@@ -120,10 +130,8 @@ class Curves:
         """
         mask = np.array([name == "smoothing" for name in self.kind.number_names], bool)
         widths = _WIDTHS * (float(self.data.y.std(axis=1).max()) or 1.0) if mask.any() else [0.0]
-        theta, run = (
-            start,
-            partial(self._run, hold=hold) if self.share is None else partial(run_shared, self.share, self),
-        )
+        run = partial(self._run, hold=hold) if self.share is None else partial(run_shared, self.share, self)
+        theta = start
         for width in widths:
             data = self.data._replace(numbers=np.where(mask, width, self.data.numbers))
             self._best[owner] = np.inf if mask.any() else self._best[owner]
@@ -136,12 +144,20 @@ class Curves:
     def _run(self, data, theta, owner, max_iter, tol, report, hold):
         """Step until every problem has ended; those that have ended leave at once."""
         n_problems, index, solver = owner.shape[1], np.arange(owner.shape[1]), self.solver
-        box, data, state = self._box(data, owner, hold), data.with_tensors(), None
+        box, data = self._box(data, owner, hold), data.with_tensors()
+        name, state, first = self.kept.next_run(), None, 0
+        if (known := self._known(name)) is not None:
+            ended, state, index, first = known[:4]
+            if state is None:
+                return ended
+            owner, box = owner[:, index], box.take(index)
         with np.errstate(all="ignore"):
             try:
-                evaluate = partial(self.sums, owner=owner, data=data)
-                ended = state = solver.settled(solver.start(evaluate, theta, box), tol)
-                for count in range(max_iter + 1):
+                if state is None:
+                    evaluate = partial(self.sums, owner=owner, data=data)
+                    ended = state = solver.settled(solver.start(evaluate, theta, box), tol)
+                for count in range(first, max_iter + 1):
+                    self._keep(name, ended, state, index, count)
                     self._log(owner, state.value)
                     going = state.status == RUNNING
                     if not going.all():
@@ -158,10 +174,26 @@ class Curves:
                     state = solver.settled(solver.step(evaluate, state, box), tol)
             except KeyboardInterrupt:
                 self.interrupted = True
-                state = ended = solver.unknown(theta, box) if state is None else state
+                if state is None:
+                    state = ended = solver.unknown(theta, box)
         if ended is not state:
             ended.put(index, state)
+        if not self.interrupted:  # and so the limit of iterations is known
+            self._keep(name, ended, None, index, count)
         return ended
+
+    def _known(self, name):
+        """Return where the run of this name stood or ended, if that is kept."""
+        if (known := self.kept.get(name)) is not None:
+            self.loss_curve, self._best = list(known.loss_curve), known.best.copy()
+            return known._replace(ended=known.ended.map(np.array))
+        return None
+
+    def _keep(self, name, ended, state, index, count):
+        """Keep where a run stands, or without a state how it ended, as others may change that later."""
+        if (keep := self.kept.keeper(name)) is not None and not self.interrupted:
+            ended = ended if state is not None else ended.map(np.array)
+            keep(partial(Standing, ended, state, index, count, self.loss_curve[:], self._best))
 
     def _box(self, data, owner, hold):
         size = np.abs(data.y).max(axis=1)[owner]
@@ -182,123 +214,3 @@ class Curves:
 def whitened(whitening, values):
     """Return ``L v`` per member, for diagonals or matrices L."""
     return whitening * values if whitening.ndim == 2 else np.matmul(whitening, values[..., None])[..., 0]
-
-
-@dataclass
-class Fit:
-    """Where B fits of p parameters ended, in NumPy; `shared` are the parameters, by number, that all have in common."""
-
-    theta: np.ndarray
-    start: np.ndarray
-    value: np.ndarray
-    gram: np.ndarray  # J'CJ, (B, p, p)
-    status: np.ndarray
-    error: np.ndarray
-    n_iter: np.ndarray
-    at_bound: np.ndarray
-    n_rows: np.ndarray  # of positive weight, of all curves where they share parameters
-    loss_curve: np.ndarray
-    tol: float
-    max_iter: int
-    shared: tuple = ()
-    uncertainty: Any = None
-    goodness: Any = None
-
-
-def fit_curves(curves: Curves, start, *, n_starts, max_iter, tol, random_state, report=None) -> Fit:
-    """Fit all curves from `start` ((p,), (B, p), or None to look for good ones)."""
-    how = {"max_iter": max_iter, "tol": tol, "report": report}
-    if curves.solver.shared:
-        best = _fit_together(curves, start, n_starts, random_state, **how)
-    else:
-        best = _fit_each(curves, start, n_starts, random_state, **how)
-    n_curves, size = len(curves.y), len(best.theta)
-    n_rows = np.full(n_curves, curves.n_rows.sum()) if curves.solver.shared else curves.n_rows
-    theta, initial, error = (part.reshape(-1, n_curves).T for part in (best.theta, best.start, best.error))
-    return Fit(
-        theta=theta.copy(), start=initial.copy(), value=best.value.ravel(), tol=tol, max_iter=max_iter,
-        gram=best.gram.reshape(size, size, n_curves).transpose(2, 0, 1).copy(), error=error.max(1),
-        status=_per_curve(_statuses(best, curves), best), n_iter=_per_curve(best.n_steps, best),
-        at_bound=(theta <= curves.data.lower) | (theta >= curves.data.upper), n_rows=n_rows,
-        loss_curve=np.array(curves.loss_curve), shared=curves.solver.shared,
-    )  # fmt: skip
-
-
-def _per_curve(values, best):
-    return np.broadcast_to(values, best.value.shape).ravel().copy()
-
-
-def _fit_each(curves, start, n_starts, random_state, **how):
-    """Fit every curve for itself."""
-    starts = curve_starts(curves, np.arange(len(curves.y)), start, n_starts, random_state)
-    best = _tournament(curves, np.arange(len(curves.y)), starts, **how)
-    how["report"] = None
-    converged = best.status == CONVERGED
-    if converged.any():  # neighbours know a good start
-        middle = np.median(best.theta[:, 0, converged], axis=1)
-        best = _retry(best, curves, lambda failed: np.tile(middle, (len(failed), 1, 1)), **how)
-    return _retry(best, curves, lambda failed: curve_starts(curves, failed, None, 1, random_state), **how)
-
-
-def _fit_together(curves, start, n_starts, random_state, *, max_iter, tol, report):
-    """Fit curves that share parameters, by default from what each has found for itself."""
-    everyone, shared = np.arange(len(curves.y)), list(curves.solver.shared)
-    if start is not None and n_starts == 1:
-        first = theta = np.broadcast_to(start, (len(everyone), curves.data.lower.shape[1])).T.copy()
-        theta[shared] = np.median(theta[shared], axis=1, keepdims=True)
-    else:
-        alone = curves.separate()
-        found = _fit_each(alone, start, n_starts, random_state, max_iter=max_iter, tol=tol, report=None)
-        first, theta, good = found.start[:, 0], found.theta[:, 0], found.status == CONVERGED
-        theta[shared] = np.median(theta[:, good if good.any() else slice(None)][shared], axis=1, keepdims=True)
-        held = alone.holding(shared, theta)
-        theta = held.minimize(theta[:, None], everyone[None], max_iter, tol).theta[:, 0]
-        curves.interrupted = alone.interrupted or held.interrupted
-    limit = 0 if curves.interrupted else max_iter
-    return curves.minimize(theta[..., None], everyone[:, None], limit, tol, report)._replace(start=first[..., None])
-
-
-def _retry(best, curves, starts, **how):
-    """Return the best after other starts for the curves that failed."""
-    failed = np.flatnonzero((best.status != CONVERGED) & ~_at_floor(best, curves))
-    if not len(failed) or curves.interrupted:
-        return best
-    second = _tournament(curves, failed, starts(failed), **how)
-    better = np.flatnonzero(np.isfinite(second.value[0]) & ~(second.value[0] >= best.value[0, failed]))
-    best.put(failed[better], second.take(better))
-    return best
-
-
-def _tournament(curves, owner, starts, *, max_iter, tol, report):
-    """Minimize some curves from several starts each, (B, S, p): all for a few iterations, the best to the end."""
-    several, flat = np.repeat(owner, starts.shape[1]), starts.reshape(-1, starts.shape[2]).T[:, None]
-    first = min(max_iter, _TRIAL) if starts.shape[1] > 1 else max_iter
-    best = curves.minimize(flat, several[None], first, tol, report)
-    if starts.shape[1] > 1:
-        best = _best_of(several, best)
-    going = np.flatnonzero(best.status == RUNNING)
-    if len(going) and first < max_iter and not curves.interrupted:
-        rest = curves.minimize(best.theta[..., going], owner[None, going], max_iter - first, tol, report)
-        best.put(going, rest._replace(start=best.start[..., going], n_steps=rest.n_steps + best.n_steps[going]))
-    return best
-
-
-def _best_of(owner, tried):
-    """Return the attempt of the lowest value for each owner."""
-    order = np.lexsort((np.where(np.isfinite(tried.value[0]), tried.value[0], np.inf), owner))
-    return tried.take(order[np.unique(owner[order], return_index=True)[1]])
-
-
-def _statuses(best, curves):
-    """Return how problems ended, in words: those that no step improves are judged by the floor of their error."""
-    limit = "interrupted" if curves.interrupted else "max_iter"
-    codes = [best.status == code for code in (CONVERGED, RUNNING, NONFINITE)]
-    codes += [_at_floor(best, curves), best.status == DRIFTING]
-    return np.select(codes, ["converged", limit, "nonfinite", "precision_limit", "drifting"], "stalled")
-
-
-def _at_floor(best, curves):
-    """Return whose cosines are no larger than what rounding errors make out of residuals of this size."""
-    size = np.abs(curves.data.y).max(axis=1).reshape(best.largest.shape)
-    floor = _FLOOR_ULPS * np.finfo(np.float64).eps * size / np.maximum(best.largest, 1e-300)
-    return (best.error <= np.maximum(_AT_ROUNDING, floor)).all(axis=0)
