@@ -203,7 +203,7 @@ class NonlinearRegression(FittedCurves):
         names, start, lower, upper = self._parameters(X, len(data.y))
         shared = shared_of(self.shared, names, lower)
         exchange = exchange_of_strategy()
-        random_state = of_first(exchange, check_random_state(0 if self.random_state is None else self.random_state))
+        random_state = of_first(exchange, 0 if self.random_state is None else self.random_state)
         kept = checkpoint_of(self, raisable=(), absolute_sigma=absolute_sigma)
         facts = partial(facts_of, X=data.X, y=data.y, sample_weight=data.weight, sigma=data.whitening)
         with on_device(self.device) as self.device_, kept.session(facts):
