@@ -211,8 +211,10 @@ class LinearRegression(LinearRegressor):
         Start from the coefficients of the last fit.
     random_state : int, RandomState or None, default=None
         Draws the sub-samples and shuffles.
-    device : str, default="auto"
-        "auto", "cpu", "gpu" or a name such as "GPU:1"; see `gradfit.list_devices`.
+    device : str or list of str, default="auto"
+        "auto", "cpu", "gpu" or a name such as "GPU:1"; "all", or a list of names, shares the rows out on several
+        devices: see `gradfit.list_devices`. In the scope of a `MirroredStrategy` or `OneDeviceStrategy`, "auto" means
+        its devices; in that of a `MultiWorkerMirroredStrategy`, all workers fit their rows together.
     verbose : int, default=0
         1 prints progress: on a terminal a line that renews itself, elsewhere about ten lines a second. 2 prints
         every iteration.
@@ -222,6 +224,7 @@ class LinearRegression(LinearRegressor):
         A file in which `fit` keeps, at most once a second, where it stands. If there is one, of the same data and
         settings, `fit` goes on from it as if it had never ended; `max_iter` may be raised. It remains after Ctrl-C, a
         crash and ``max_iter``, and is removed after any other end. One fit at a time: in a grid search, leave it None.
+        `partial_fit` keeps nothing. Of several workers the first one writes it.
 
     Attributes
     ----------
@@ -243,7 +246,7 @@ class LinearRegression(LinearRegressor):
     t_ : int
         Number of updates, those of earlier calls of `partial_fit` included.
     device_ : str
-        Where the rows were, such as "CPU:0".
+        Where the rows were, such as "CPU:0", or "GPU:0, GPU:1".
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, where X had them, all of them text.
