@@ -48,11 +48,9 @@ def main(picture="shards.png"):
     axes.plot(TRUTH, "k_", markersize=30, label="truth")
     for name, marker, model in zip(("labels", "counts"), "os", models, strict=True):
         print(f"{name}, worker {rank} of {count}: {np.ravel(model.coef_).round(4)} {model.status_}")
-        axes.plot(
-            np.ravel(model.coef_), marker, mfc="none", label=f"{name} of {FILES * ROWS:,} rows, {count} worker(s)"
-        )
+        axes.plot(np.ravel(model.coef_), marker, mfc="none", label=f"{name}, {count} worker(s)")
     axes.set(xticks=range(len(TRUTH)), xlabel="feature", ylabel="coefficient")
-    axes.legend(loc="lower right")
+    axes.legend()
     if rank == 0:
         figure.savefig(picture, dpi=120)
     return models

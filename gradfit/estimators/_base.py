@@ -285,8 +285,7 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
 
 def _checked_weight(sample_weight, X):
     """Return weights as an array, or raise ValueError: some row must count, if only on another worker."""
-    none_counts = np.shape(sample_weight) == (X.shape[0],) and not np.any(sample_weight)
-    if none_counts and exchange_of_strategy() is not None:
+    if exchange_of_strategy() is not None and np.shape(sample_weight) == (X.shape[0],) and not np.any(sample_weight):
         return np.zeros(X.shape[0], X.dtype)
     weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
     if not weight.any():
