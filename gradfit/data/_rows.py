@@ -71,10 +71,6 @@ class Rows(ABC):
     def nothing(self) -> Rows:
         """Return the same columns without any rows."""
 
-    def split(self, count: int) -> list:
-        """Return the rows in so many parts."""
-        raise NotImplementedError
-
     @abstractmethod
     def batches(self, size, random_state):
         """Yield the mini-batches of one pass, as rows of their own."""

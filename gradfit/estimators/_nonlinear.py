@@ -207,14 +207,7 @@ class NonlinearRegression(FittedCurves):
         kept = checkpoint_of(self, raisable=(), absolute_sigma=absolute_sigma)
         facts = partial(facts_of, X=data.X, y=data.y, sample_weight=data.weight, sigma=data.whitening)
         with on_device(self.device) as self.device_, kept.session(facts):
-            trial = np.clip(np.ones(len(names)), lower, upper) if start is None else start
-            function = self._function(data.X if data.X.ndim == 2 else data.X[0], names, trial)
-            curves = Curves(
-                function, *LossKind.of(loss), data.X, data.y, data.weight, lower, upper, data.whitening,
-                shared if len(data.y) > 1 else (),
-            )  # fmt: skip
-            if curves.problem.has_link:
-                curves.aim = loss.linked(data.y)
+            curves = self._curves(data, loss, names, start, lower, upper, shared)
             curves.share = sharing(exchange, self.device_.split(", "))
             if curves.share is not None and self.checkpoint is not None:
                 raise ValueError(
@@ -241,6 +234,17 @@ class NonlinearRegression(FittedCurves):
         self.groups_ = None if labelled is None else labelled.labels
         self._publish(found, labelled is None and y.ndim == 1)
         return self
+
+    def _curves(self, data, loss, names, start, lower, upper, shared) -> Curves:
+        trial = np.clip(np.ones(len(names)), lower, upper) if start is None else start
+        function = self._function(data.X if data.X.ndim == 2 else data.X[0], names, trial)
+        curves = Curves(
+            function, *LossKind.of(loss), data.X, data.y, data.weight, lower, upper, data.whitening,
+            shared if len(data.y) > 1 else (),
+        )  # fmt: skip
+        if curves.problem.has_link:
+            curves.aim = loss.linked(data.y)
+        return curves
 
     def _check_settings(self):
         check_settings("NonlinearRegression", self.get_params(deep=False), max_iter=COUNT, tol=FRACTION)

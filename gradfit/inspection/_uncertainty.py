@@ -40,6 +40,13 @@ class Uncertainty(NamedTuple):
         return student.ppf(0.5 * (1.0 + level), np.where(self.student > 0, self.student, np.nan))
 
 
+def _pearson(loss, z, data):
+    """Return Pearson's chi-square of every curve, (B,), which is the sum of squares without a variance function."""
+    mean = loss.inverse_link(z)
+    squares, expected = data.weight * (mean - data.y) ** 2, loss.variance(mean)
+    return (squares if expected is None else squares / expected).sum(1)
+
+
 def uncertainty_of(curves, fit, loss, noise=1.0, is_absolute: bool = False) -> Uncertainty:
     """Return the uncertainty of fitted curves, whose errors have a median variance `noise`.
 
@@ -55,10 +62,7 @@ def uncertainty_of(curves, fit, loss, noise=1.0, is_absolute: bool = False) -> U
         with np.errstate(all="ignore"):  # where the model is not finite
             root, score = np.sqrt(np.maximum(curvature, 0.0))[:, :, None] * jacobian, slope[:, :, None] * jacobian
             gram, scores = (part.transpose(0, 2, 1) @ part for part in (root, score))
-            mean = loss.inverse_link(z)
-            squares = curves.data.weight * (mean - curves.data.y) ** 2
-            expected = loss.variance(mean)
-            squares = (squares if expected is None else squares / expected).sum(1)
+            squares = _pearson(loss, z, curves.data)
 
     def roots(index):  # whose Gram matrices are `gram`
         if not loss.quadratic:
