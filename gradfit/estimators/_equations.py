@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.metrics import pairwise_distances_argmin, r2_score
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from gradfit.backend._devices import on_device
 from gradfit.backend._strategies import exchange_of_strategy
 from gradfit.estimators._shared_members import of_first, raised_on_all, systems_of_all
+from gradfit.estimators._solved_systems import SolvedSystems
 from gradfit.models._formula import parse_equation
 from gradfit.models._names import names_of_parameters, names_of_unknowns
 from gradfit.models._written import Written, called_equations
 from gradfit.objectives._bounds import bounds_of, check_inside, start_of
+from gradfit.solvers._checkpoint import NOTHING_KEPT, checkpoint_of
+from gradfit.solvers._identity import facts_of
 from gradfit.solvers._progress import batch_printer
-from gradfit.solvers._result import warn
 from gradfit.solvers._settings import COUNT, OPTIONAL_POSITIVE, check_settings
 from gradfit.solvers.batched._all_roots import find_all_roots
 from gradfit.solvers.batched._equations import Equations
@@ -28,7 +29,7 @@ from gradfit.solvers.batched._shared_out import joined, sharing
 from gradfit.solvers.batched._starts import draw_starts
 
 
-class EquationSystem(BaseEstimator):
+class EquationSystem(SolvedSystems):
     """Solve ``f(x) = 0`` for the unknowns x, for one system or for one system per row of parameters.
 
     Linear systems are solved directly, the others by Newton's method with the tape's Jacobian, damped steps and, where
@@ -68,6 +69,10 @@ class EquationSystem(BaseEstimator):
         "all", or a list of names, shares the systems out on several devices.
     verbose : int, default=0
         1 prints from how many starts a root has been found, and at last that all are finished.
+    checkpoint : str or os.PathLike, optional
+        A file in which `fit` keeps, at most once a second, the systems that are finished, a few thousand at a time, or
+        with "all" where the search stands. If there is one, of the same data and settings, `fit` goes on from it as if
+        it had never ended. It remains after Ctrl-C and a crash, and is removed after any other end.
 
     Attributes
     ----------
@@ -145,6 +150,7 @@ class EquationSystem(BaseEstimator):
         random_state=None,
         device="auto",
         verbose=0,
+        checkpoint=None,
     ):
         self.equations = equations
         self.unknowns = unknowns
@@ -157,6 +163,7 @@ class EquationSystem(BaseEstimator):
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     @raised_on_all
     def fit(self, X=None, y=None):
@@ -177,45 +184,14 @@ class EquationSystem(BaseEstimator):
         rows = systems_of_all(self, X, parameters)
         names = names_of_unknowns(self.unknowns, parameters, self.x0, self.equations)
         start = start_of(self.x0, names, "x0")
-        found = self._solve(names, parameters, rows, start, self.n_starts, exchange_of_strategy())
+        kept = checkpoint_of(self, raisable=(), parameters=parameters)
+        with kept.session(partial(facts_of, X=rows)):
+            found = self._solve(names, parameters, rows, start, self.n_starts, exchange_of_strategy(), kept)
+            kept.settle({"interrupted"}.intersection(found.status.tolist()))
         self.unknown_names_, self.parameter_names_ = names, parameters
         self._publish(found, rows)
         self._warn(found)
         return self
-
-    @property
-    def message_(self):
-        """What happened, in a sentence per system."""
-        check_is_fitted(self)
-        texts = [self._found.message(i) for i in range(len(self._found.x))]
-        return texts[0] if self.parameter_rows_ is None else np.array(texts)
-
-    def predict(self, X=None):
-        """Return the solutions for parameter rows, each started from the nearest row that was solved.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_systems, n_parameters), optional
-            None returns `solution_`.
-
-        Returns
-        -------
-        ndarray of shape (n_systems, n_unknowns)
-        """
-        check_is_fitted(self)
-        if X is None:
-            return self.solution_
-        found = self._solve_near(self._rows(X, self.parameter_names_, reset=False))
-        self._warn(found)
-        return found.x
-
-    def score(self, X=None, y=None):
-        """Return the fraction of equations that hold; with solutions y, the R2 of the prediction."""
-        check_is_fitted(self)
-        if y is not None:
-            return float(r2_score(y, self.predict(X)))
-        found = self._found if X is None else self._solve_near(self._rows(X, self.parameter_names_, reset=False))
-        return float(np.mean(found.holds))
 
     def _check_settings(self):
         settings = self.get_params(deep=False) | ({"n_starts": 1} if self.n_starts == "all" else {})
@@ -245,7 +221,7 @@ class EquationSystem(BaseEstimator):
         example = [np.atleast_2d(start)[0], *([] if rows is None else [rows[0]])]
         return called_equations(self.equations, f"equations={self.equations!r}", *example)
 
-    def _solve(self, names, parameters, rows, start, n_starts, exchange=None) -> Roots:
+    def _solve(self, names, parameters, rows, start, n_starts, exchange=None, kept=NOTHING_KEPT) -> Roots:
         """Solve the systems of some rows, which the workers of an exchange, and the devices, share out."""
         lower, upper = bounds_of(self.bounds, names)
         is_search = n_starts == "all"
@@ -255,7 +231,8 @@ class EquationSystem(BaseEstimator):
         if start.ndim == 2 and len(start) != n_systems:
             raise ValueError(f"x0 has {len(start)} rows, but there are {n_systems} systems.")
         x0 = np.broadcast_to(start, (n_systems, len(names)))
-        random_state = of_first(exchange, check_random_state(0 if self.random_state is None else self.random_state))
+        random_state = of_first(exchange, 0 if self.random_state is None else self.random_state)
+        random_state = check_random_state(kept.seed(random_state))
         words = ("boxes", "roots") if is_search else ("attempts", "sum of squares")
         with on_device(self.device) as self.device_:
             function = self._function(names, parameters, start, rows)
@@ -264,57 +241,16 @@ class EquationSystem(BaseEstimator):
             def solve(some, report):
                 mine = None if rows is None else rows[some]
                 equations = Equations(function, () if mine is None else (mine,), lower, upper)
-                how: dict = {"max_iter": self.max_iter, "report": report}
+                how: dict = {"max_iter": self.max_iter, "report": report, "kept": kept}
                 if starts is None:
                     return find_all_roots(equations, function, mine, None if self.x0 is None else x0[some], **how)
                 alike = copy.deepcopy(random_state)  # for every part
                 return find_roots(equations, starts[some], tol=self.tol, random_state=alike, **how)
 
-            share = sharing(exchange, self.device_.split(", "))
+            share = sharing(exchange, self.device_.split(", "), self.checkpoint)
             report = batch_printer("EquationSystem", *words) if self.verbose else None
             parts = [solve(slice(None), report)] if share is None else share(solve, np.arange(n_systems), report)
         found = parts[0] if len(parts) == 1 else joined(parts)
         if is_search:
             found.n_iter[:] = found.n_iter.max()  # sweeps over all of them
         return found if callable(self.equations) else replace(found, equations=tuple(self.equations))
-
-    def _solve_near(self, rows) -> Roots:
-        start = np.atleast_2d(start_of(self.x0, self.unknown_names_, "x0"))[0]
-        if self.n_starts == "all":
-            return self._solve(self.unknown_names_, self.parameter_names_, rows, start, "all")
-        solved = np.atleast_1d(self.solved_)
-        if solved.any():
-            spread = self.parameter_rows_.std(axis=0)
-            unit = np.where(spread > 0, spread, 1.0)
-            nearest = pairwise_distances_argmin(rows / unit, self.parameter_rows_[solved] / unit)
-            start = self.solution_[solved][nearest]
-        return self._solve(self.unknown_names_, self.parameter_names_, rows, start, 1)
-
-    def _publish(self, found: Roots, rows):
-        def one(values):
-            if rows is not None:
-                return values
-            return values[0] if np.ndim(values[0]) else values[0].item()
-
-        self.parameter_rows_ = rows
-        self._found = replace(found, jacobian=None)  # the messages need the rest
-        self.solution_, self.residual_, self.residual_norm_ = map(one, (found.x, found.residual, found.largest))
-        self.solution_dict_ = {name: one(values) for name, values in zip(self.unknown_names_, found.x.T, strict=True)}
-        self.solved_ = one(found.solved)
-        self.converged_ = one(found.solved | np.isin(found.status, ("stationary", "least_squares", "no_root")))
-        self.unique_ = one(found.solved & (found.rank == found.x.shape[1]))
-        self.rank_, self.n_iter_, self.status_ = map(one, (found.rank, found.n_iter, found.status))
-        self.null_space_, self.roots_ = one(found.null_space), one(found.roots)
-        self.complete_ = one(found.complete)
-        self.undecided_ = None if found.undecided is None else one(found.undecided)
-
-    def _warn(self, found: Roots):
-        failed = np.flatnonzero(~found.solved | np.isin(found.status, ("undecided", "interrupted")))
-        if not len(failed):
-            return
-        where = ""
-        if len(found.x) > 1:
-            rows = ", ".join(map(str, failed[:10])) + ", ..." * (len(failed) > 10)
-            what = "solved in full" if self.n_starts == "all" else "solved"
-            where = f"{len(failed)} of {len(found.x)} systems are not {what}, at rows {rows}. The first: "
-        warn("EquationSystem", where + found.message(failed[0]))

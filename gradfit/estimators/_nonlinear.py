@@ -208,12 +208,7 @@ class NonlinearRegression(FittedCurves):
         facts = partial(facts_of, X=data.X, y=data.y, sample_weight=data.weight, sigma=data.whitening)
         with on_device(self.device) as self.device_, kept.session(facts):
             curves = self._curves(data, loss, names, start, lower, upper, shared)
-            curves.share = sharing(exchange, self.device_.split(", "))
-            if curves.share is not None and self.checkpoint is not None:
-                raise ValueError(
-                    f"checkpoint={self.checkpoint!r}: curves that are shared out on several workers or devices are not "
-                    "kept. Leave checkpoint=None, or fit on one device."
-                )
+            curves.share = sharing(exchange, self.device_.split(", "), self.checkpoint)
             found = fit_curves(
                 curves, start, n_starts=self.n_starts, max_iter=self.max_iter, tol=self.tol,
                 random_state=check_random_state(kept.seed(random_state)),

@@ -53,6 +53,9 @@ class NoCheckpoint:
         """End a fit."""
 
 
+NOTHING_KEPT = NoCheckpoint()
+
+
 class Checkpoint(NoCheckpoint):
     """A file with what a fit has found out: entries by name, each a value, a result, or where a minimization stands.
 
@@ -206,7 +209,7 @@ def _as_seed(random_state):
 def checkpoint_of(model, raisable=("max_iter",), **more) -> NoCheckpoint:
     """Return what keeps a fit of a model in a file, if the user wants one: with these settings and no others."""
     if model.checkpoint is None:
-        return NoCheckpoint()
+        return NOTHING_KEPT
     settings = model.get_params(deep=False) | more
     kept = {name: value for name, value in settings.items() if name not in ("checkpoint", "device", "verbose")}
     return Checkpoint(model.checkpoint, type(model).__name__, kept, model.verbose, raisable)

@@ -19,12 +19,13 @@ def flatten(value: Any, arrays: list) -> Any:
     if isinstance(value, dict):
         return {"dict": {name: flatten(part, arrays) for name, part in value.items()}}
     if type(value) in (list, tuple):
-        kinds = {(type(part), getattr(part, "dtype", None), getattr(part, "shape", None)) for part in value}
-        alike = kinds.pop() if len(kinds) == 1 else (None, None, None)
-        if alike[0] is float:
+        kinds = {(type(part), getattr(part, "dtype", None), getattr(part, "ndim", None)) for part in value}
+        kind, _, n_axes = kinds.pop() if len(kinds) == 1 else (None, None, 0)
+        if kind is float:
             return _stored("floats", value, arrays)
-        if alike[0] is np.ndarray and alike[2]:
-            return _stored("list", value, arrays)
+        if kind is np.ndarray and n_axes:
+            flat, shapes = np.concatenate([part.ravel() for part in value]), np.array([part.shape for part in value])
+            return {"list": [flatten(part, arrays) for part in (flat, shapes)]}
         return [flatten(part, arrays) for part in value]
     names = value._fields if hasattr(value, "_fields") else [part.name for part in dataclasses.fields(value)]
     of = f"{type(value).__module__}:{type(value).__name__}"
@@ -50,12 +51,15 @@ def build(told: Any, arrays: list) -> Any:
         return {name: build(part, arrays) for name, part in content.items()}
     if kind == "class":
         return _own_class(content)(**{name: build(part, arrays) for name, part in parts[0][1].items()})
+    if kind == "list":
+        values, shapes = build(content, arrays)
+        flat = np.split(values, np.cumsum(shapes.prod(axis=1))[:-1])
+        return [part.reshape(shape) for part, shape in zip(flat, shapes.tolist(), strict=True)]
     return _TAKEN_FROM[kind](arrays[content])
 
 
 _TAKEN_FROM: dict[str, Callable] = {
     "array": np.asarray, "scalar": lambda array: array[()], "floats": np.ndarray.tolist,
-    "list": lambda array: [part.copy() for part in array],
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from gradfit.objectives._quadratic import QuadraticObjective
-from gradfit.solvers._checkpoint import NoCheckpoint
+from gradfit.solvers._checkpoint import NOTHING_KEPT, NoCheckpoint
 from gradfit.solvers._drift import mark_drifting
 from gradfit.solvers._early_stopping import EarlyStopping
 from gradfit.solvers._exact import mark_deficient, solve_triangle, summarize
@@ -43,7 +43,7 @@ class Options(NamedTuple):
     start: tuple | None = None
     optimizer_states: list | None = None
     scaling: Any = None
-    checkpoint: NoCheckpoint = NoCheckpoint()
+    checkpoint: NoCheckpoint = NOTHING_KEPT
 
 
 def solve(objective, options: Options, solver=None) -> list[SolveResult]:
@@ -188,7 +188,7 @@ def _run(plan, theta, options, k, name, baseline=None, seed=0, monitor=None) -> 
             report=None if options.progress is None or budget <= 0 else options.progress(stage, final, k, limit),
             monitor=monitor,
         )  # fmt: skip
-        run = partial(_go_on, run, options.checkpoint if budget > 0 else NoCheckpoint())
+        run = partial(_go_on, run, options.checkpoint if budget > 0 else NOTHING_KEPT)
         start = partial(_begin, stage, before, seed, optimizer_state)
         result = run(f"{name}/{i}", start, theta)
         if theta is not origin and not np.isfinite(result.value):  # as rows may be that an easier stage has not seen

@@ -79,7 +79,7 @@ def test_fits_in_parts_are_those_of_all(monkeypatch):
 
     whole = fits()
     for module in (_nonlinear, _equations):
-        monkeypatch.setattr(module, "sharing", lambda exchange, devices: sharing(exchange, THREE))
+        monkeypatch.setattr(module, "sharing", lambda exchange, devices, checkpoint: sharing(exchange, THREE))
     for one, other in zip(whole, fits(), strict=True):
         for name in ("coef_", "loss_curve_", "solution_", "residual_") if one is whole[0] else ("solution_",):
             if hasattr(one, name):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradfit.models._ranges import Ranges
+from gradfit.solvers._checkpoint import NOTHING_KEPT
 from gradfit.solvers.batched._boxes import Boxes, Search
 from gradfit.solvers.batched._equations import Equations
 from gradfit.solvers.batched._ranks import ranks
@@ -66,7 +67,7 @@ def _check_box(lower, upper, names, n_equations):
         )
 
 
-def find_all_roots(equations: Equations, written, rows, x0, *, max_iter, report=None) -> AllRoots:
+def find_all_roots(equations: Equations, written, rows, x0, *, max_iter, report=None, kept=NOTHING_KEPT) -> AllRoots:
     """Search B systems, given as formulas, between their bounds; the solution is the first root, or the nearest to x0.
 
     `rows` holds the parameters of each, (B, q), or is None for one system; `x0` is (B, p) or None.
@@ -83,7 +84,7 @@ def find_all_roots(equations: Equations, written, rows, x0, *, max_iter, report=
     with np.errstate(all="ignore"):  # overflow and 0 / 0 are what infinite ends are for
         ranges = Ranges(written.expressions, names, written.names[size:])
         search = Search(ranges, lower, upper, np.zeros((0, 1)) if rows is None else rows.T, n_systems)
-        search.run(max_iter, report and told)
+        search.run(max_iter, report and told, kept)
         roots, undecided = _roots(search), _undecided(search)
         found, complete = (np.array([len(part) for part in parts]) > 0 for parts in (roots, undecided))
         complete = ~complete

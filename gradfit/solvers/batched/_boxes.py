@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradfit.models._intervals import holds_zero, meet, outward, product, quotient
+from gradfit.solvers._checkpoint import NOTHING_KEPT
 
 _EPS = np.finfo(np.float64).eps
 _CLOSE = 1e-9  # width, relative to x, of boxes that are not split any further; or 1e-20 of the first one
@@ -27,6 +28,7 @@ _MOST_OF_ALL = 1 << 20
 _PART = 1 << 13  # boxes at a time: what they need fits the cache
 _NOISE = 16.0
 _MOST_STEPS = 50
+_STATE = "live", "roots", "undecided", "given_up", "proved", "n_boxes", "n_sweeps"
 
 
 class Boxes(NamedTuple):
@@ -54,15 +56,19 @@ class Search:
         self.live = Boxes(first, np.arange(n_systems))
         nothing = self.live.take(slice(0))
         self.roots, self.undecided, self.given_up = nothing, nothing, nothing
-        self._proved = nothing  # boxes about the roots, each of which holds no other one
+        self.proved = nothing  # boxes about the roots, each of which holds no other one
         self.n_boxes, self.n_sweeps, self.interrupted = np.zeros(n_systems, int), 0, False
 
-    def run(self, max_sweeps, report=None):
-        """Sweep until no box is left, or too many are."""
+    def run(self, max_sweeps, report=None, kept=NOTHING_KEPT):
+        """Sweep until no box is left, or too many are; `kept` has where the search stood."""
+        vars(self).update(zip(_STATE, kept.get("boxes") or (), strict=False))
+        keep = kept.keeper("boxes")
         try:
             while len(self.live.owner) and self.n_sweeps < max_sweeps:
                 self._sweep()
                 self.n_sweeps += 1
+                if keep is not None:
+                    keep([getattr(self, name) for name in _STATE])
                 if report is not None:
                     report(self)
         except KeyboardInterrupt:
@@ -73,10 +79,10 @@ class Search:
     def _sweep(self):
         parts = [slice(k, k + _PART) for k in range(0, len(self.live.owner), _PART)]
         found = [self._examine(self.live.take(part)) for part in parts]
-        self.n_boxes += np.bincount(self.live.owner, minlength=len(self.n_boxes))
+        self.n_boxes = self.n_boxes + np.bincount(self.live.owner, minlength=len(self.n_boxes))
         live, undecided, roots, proved = (Boxes.joined(part) for part in zip(*found, strict=True))
         self.undecided = Boxes.joined([self.undecided, undecided])
-        self._keep(Boxes.joined([self.roots, roots]), Boxes.joined([self._proved, proved]))
+        self._keep(Boxes.joined([self.roots, roots]), Boxes.joined([self.proved, proved]))
         tiny = (np.ptp(live.ends, axis=0) <= _CLOSE * np.ptp(self.first, axis=0)[:, None]).all(0)
         many = tiny & (np.bincount(live.owner[tiny], minlength=len(self.n_boxes)) > _MOST_TINY)[live.owner]
         self.undecided, live = Boxes.joined([self.undecided, live.take(many)]), live.take(~many)
@@ -98,7 +104,7 @@ class Search:
             in_first = _within(second, proved.ends[:, :, :-shift])
             in_second = _within(first, proved.ends[:, :, shift:])
             again[shift:] |= same & (in_first | in_second)
-        self.roots, self._proved = roots.take(~again), proved.take(~again)
+        self.roots, self.proved = roots.take(~again), proved.take(~again)
 
     def _examine(self, boxes):
         """Return what is left of some boxes, those that stay undecided, roots, and the boxes that prove them."""

@@ -11,7 +11,7 @@ import numpy as np
 from gradfit.backend._tensorflow import tf
 from gradfit.losses._kind import LossKind
 from gradfit.objectives._residuals import Data, Linearized, Residuals, Sums
-from gradfit.solvers._checkpoint import NoCheckpoint
+from gradfit.solvers._checkpoint import NOTHING_KEPT
 from gradfit.solvers._result import RUNNING
 from gradfit.solvers.batched._levenberg_marquardt import Box, LevenbergMarquardt, LMState
 from gradfit.solvers.batched._shared_out import run_shared
@@ -42,7 +42,7 @@ class Curves:
     parameters, by number, that all curves have in common.
     """
 
-    kept = NoCheckpoint()
+    kept = NOTHING_KEPT
 
     def __init__(self, function, kind: LossKind, numbers, X, y, weight, lower, upper, whitening=None, shared=()):
         weight, lower, upper = map(np.atleast_2d, (weight, lower, upper))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gradfit.solvers._checkpoint import NOTHING_KEPT
 from gradfit.solvers._linear_algebra import on_one_thread
 from gradfit.solvers._result import MESSAGES
 from gradfit.solvers.batched._equations import Equations, Point
@@ -77,8 +78,8 @@ class Roots:
         return text.format(max_iter=self.max_iter, n_unknowns=size, within=within, largest=amount.max(), **facts)
 
 
-def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, report=None) -> Roots:
-    """Solve B systems from starts of shape (B, n_starts, p)."""
+def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, report=None, kept=NOTHING_KEPT) -> Roots:
+    """Solve B systems from starts of shape (B, n_starts, p); `kept` has those that are finished."""
     n_systems, n_starts, size = starts.shape
     directions = random_state.normal(size=(2, size))  # the same for every system, as if it were alone
     step = max(_SLAB // (n_starts * size**2), 1)
@@ -87,7 +88,12 @@ def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, rep
         for first in range(0, n_systems, step):
             member = np.arange(first, min(first + step, n_systems))
             tell = None if report is None else partial(_tell, report, done, total)
-            parts.append(_find(equations, member, starts[member], tol, max_iter, directions, tell))
+            keep, part = kept.keeper(f"systems from {first}"), kept.get(f"systems from {first}")
+            if part is None:
+                part = _find(equations, member, starts[member], tol, max_iter, directions, tell)
+                if keep is not None and not equations.interrupted:
+                    keep(part)
+            parts.append(part)
             done += len(member) * n_starts
             squares += float(np.nansum(parts[-1].residual ** 2))
             if report is not None:

@@ -14,13 +14,22 @@ import numpy as np
 from gradfit.backend._tensorflow import tf
 
 
-def sharing(exchange, devices):
+def sharing(exchange, devices, checkpoint=None):
     """Return what shares members out on the workers of an exchange and on devices, by name; None for one place.
+
+    Members that are shared out have no checkpoint: ValueError.
 
     It is called with ``work(some, report)``, which does a slice of the members, the number of each member's owner, in
     ascending order, and a report or None; it returns what comes out, in order. Members of one owner stay together.
     """
-    return None if exchange is None and len(devices) < 2 else partial(_share_out, exchange, devices)
+    if exchange is None and len(devices) < 2:
+        return None
+    if checkpoint is not None:
+        raise ValueError(
+            f"checkpoint={checkpoint!r}: curves and systems that are shared out on several workers or devices are not "
+            "kept. Leave checkpoint=None, or fit on one device."
+        )
+    return partial(_share_out, exchange, devices)
 
 
 def _share_out(exchange, devices, work, owner, report):
