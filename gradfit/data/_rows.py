@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from gradfit.backend._tensorflow import tf
 from gradfit.data._scaling import Scaling, block_moments
 
 SUM_ROWS = 8192  # float32 products are summed in float32 over this many rows, in float64 beyond
@@ -27,6 +28,15 @@ class Block(NamedTuple):
     y: Any
     weight: Any
     offset: Any
+
+    def parts(self, most: int):
+        """Yield blocks of at most so many of its rows, no copies of tensors that begin where a cache line does."""
+        if (n_rows := len(self.y)) <= most:
+            yield self
+            return
+        for start in range(0, n_rows, most):
+            at = slice(start, min(start + most, n_rows))
+            yield Block(*(_some(part, at) if len(part) == n_rows else part for part in self))
 
 
 class Rows(ABC):
@@ -154,6 +164,15 @@ class Rows(ABC):
         y, weight, _ = self.target_sample()
         _, _, deviation = block_moments(np.asarray(y, np.float64)[:, None], np.asarray(weight, np.float64))
         return float(deviation[0]) or 1.0
+
+
+def _some(array, at):
+    """Return some rows of an array or tensor; TensorFlow copies those of a matrix, but not of a flat one."""
+    if isinstance(array, np.ndarray):
+        return array[at]
+    width = int(np.prod(array.shape[1:]))
+    flat = tf.slice(tf.reshape(array, [-1]), [at.start * width], [(at.stop - at.start) * width])
+    return tf.reshape(flat, [at.stop - at.start, *array.shape[1:]])
 
 
 def _over_blocks(rows, function):

@@ -16,7 +16,7 @@ from gradfit.estimators._docs import sharing
 from gradfit.estimators._export import dense
 from gradfit.estimators._linear import LinearRegression
 from gradfit.estimators._partial import PartialFit, for_chunks
-from gradfit.losses import BinaryLogLoss, MultinomialLogLoss
+from gradfit.losses import LabelLogLoss, MultinomialLogLoss
 from gradfit.objectives._penalty import ElasticNet
 
 
@@ -178,8 +178,8 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         raw = self.decision_function(X, offset=offset)
         if raw.ndim == 2:
             return MultinomialLogLoss().inverse_link(raw)
-        positive = BinaryLogLoss().inverse_link(raw)
-        return np.column_stack([BinaryLogLoss().inverse_link(-raw), positive])
+        positive = LabelLogLoss().inverse_link(raw)
+        return np.column_stack([LabelLogLoss().inverse_link(-raw), positive])
 
     def score(self, X, y, sample_weight=None, *, offset=None):
         """Return the share of rows, or of their weight, whose label is predicted.
@@ -213,7 +213,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
     def _get_loss(self):
-        return BinaryLogLoss() if len(self.classes_) == 2 else MultinomialLogLoss()
+        return LabelLogLoss() if len(self.classes_) == 2 else MultinomialLogLoss()
 
     def _output_labels(self, count):
         return list(self.classes_) if count > 1 else [""]

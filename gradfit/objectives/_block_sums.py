@@ -140,12 +140,8 @@ class RowSums:
         key = order, self.many_rows
         if key not in self._programs:
             self._programs[key] = self.of(order).program(*block, theta)
-        if order == "gradient" or len(block.y) <= (most := max(SUM_ROWS, _MOST_CURVED // block.x.shape[1])):
+        if order == "gradient":
             return self._programs[key](*block, theta, self.numbers).numpy()
-        total, most = 0.0, most // SUM_ROWS * SUM_ROWS
-        for start in range(0, len(block.y), most):  # the product of the columns with curvatures is a second copy
-            at = slice(start, start + most)
-            offset = block.offset[at] if len(block.offset) > 1 else block.offset
-            part = block.x[at], block.y[at], block.weight[at], offset
-            total = total + self._programs[key](*part, theta, self.numbers).numpy()
-        return total
+        most = max(SUM_ROWS, _MOST_CURVED // block.x.shape[1] // SUM_ROWS * SUM_ROWS)
+        # the product of the columns with curvatures is a second copy
+        return sum(self._programs[key](*part, theta, self.numbers).numpy() for part in block.parts(most))

@@ -26,15 +26,27 @@ class MemberSums(BlockSums):
         """Return the packed sums."""
         n_rows, size = tf.shape(x)[0], tf.shape(theta)[0]
         theta = tf.cast(tf.reshape(theta, [-1, tf.shape(x)[1]]), x.dtype)
-        raw = tf.reshape(tf.matmul(x, theta, transpose_b=True), [n_rows, size, -1]) + offset[:, None, :]
-        weight, raw = tf.reshape(tf.gather(weight, column, axis=1), [-1]), tf.reshape(raw, [n_rows * size, -1])
-        losses, first, *second = self.parts(tf.repeat(y, size), weight, raw, numbers)
-        values = tf.reduce_sum(tf.cast(tf.reshape(losses, [n_rows, size]), tf.float64), axis=0)
-        sums = [values, self._matmul(tf.reshape(first, [n_rows, -1]), x)]
+        raw = tf.reshape(tf.matmul(theta, x, transpose_b=True), [size, -1, n_rows]) + tf.transpose(offset)
+        raw = tf.reshape(tf.transpose(raw, [0, 2, 1]), [size * n_rows, -1])  # member by member, each row by row
+        weight = tf.reshape(tf.gather(tf.transpose(weight), column), [-1])
+        losses, first, *second = self.parts(tf.tile(y, [size]), weight, raw, numbers)
+        values = tf.reduce_sum(tf.cast(tf.reshape(losses, [size, n_rows]), tf.float64), axis=1)
+        first = tf.transpose(tf.reshape(first, [size, n_rows, -1]), [0, 2, 1])
+        sums = [values, self._products(tf.reshape(first, [-1, n_rows]), x)]
         if second:
-            curved = x[:, None, :] * tf.reshape(second[0], [n_rows, size])[:, :, None]
-            sums.append(self._matmul(tf.reshape(curved, [n_rows, -1]), x))
+            curved = tf.reshape(second[0], [size, n_rows, 1]) * x
+            sums.append(self._products(tf.reshape(tf.transpose(curved, [0, 2, 1]), [-1, n_rows]), x))
         return tf.concat([tf.reshape(part, [-1]) for part in sums], 0)
+
+    def _products(self, a, x):
+        """Return ``a x`` in float64 for numbers a, one row a member, (k, n): sums over the rows as in `_matmul`."""
+        if a.dtype == tf.float64 or not self.many_rows:
+            return tf.cast(tf.matmul(a, x), tf.float64)
+        n_rows = tf.shape(x)[0]
+        size = tf.where(n_rows % SUM_ROWS > 0, n_rows, SUM_ROWS)
+        a = tf.transpose(tf.reshape(a, [tf.shape(a)[0], -1, size]), [1, 0, 2])
+        products = tf.matmul(a, tf.reshape(x, [-1, size, tf.shape(x)[1]]))
+        return tf.reduce_sum(tf.cast(products, tf.float64), axis=0)
 
 
 class Members:
@@ -75,16 +87,9 @@ class Members:
     def _sums(self, block, theta, column, order):
         if isinstance(block.x, ScaledCSR):
             return self._sparse_sums(block, theta, column)
-        program, total = self._program(block, order), 0.0
-        if len(block.y) * len(theta) * self.objective.n_outputs <= _AT_ONCE:
-            return program(*block, theta, column, self.objective.numbers).numpy()
-        rows = max(SUM_ROWS, _AT_ONCE // (len(theta) * self.objective.n_outputs) // SUM_ROWS * SUM_ROWS)
-        for start in range(0, len(block.y), rows):
-            at = slice(start, start + rows)
-            offset = block.offset[at] if len(block.offset) > 1 else block.offset
-            part = block.x[at], block.y[at], block.weight[at], offset
-            total = total + program(*part, theta, column, self.objective.numbers).numpy()
-        return total
+        program, width = self._program(block, order), len(theta) * self.objective.n_outputs
+        most = max(SUM_ROWS, _AT_ONCE // width // SUM_ROWS * SUM_ROWS)
+        return sum(program(*part, theta, column, self.objective.numbers).numpy() for part in block.parts(most))
 
     def _program(self, block, order):
         sums = MemberSums(self.objective.kind, order, self.rows.many and self.objective.dtype_name == "float32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,82 +11,127 @@ from gradfit.objectives._members import Members
 from gradfit.solvers._linear_algebra import jitter, on_one_thread
 from gradfit.solvers.batched._lbfgs import minimize_members
 
-_TOL = 1e-10
+_TOL, _TOL_OF_FOLDS = 1e-10, 1e-8  # of folds nothing but the scores is wanted
 _SMALL = 1e6  # rows x parameters up to which all penalties and folds are one batch
 _NEWTON = 4e8  # multiplications up to which a Hessian a member costs less than the iterations that it saves
 _MAX_CURVATURE = 2_000  # columns up to which a square matrix preconditions
+_MEMBERS = 64  # at once: 6 take 1.9 times as long each, as products of so few columns read the rows too often
+_PAIRS = 16  # vectors that L-BFGS remembers
+_MOST_ENTRIES = 2**22  # of these, or of square matrices, 32 MB
+_FRESH = 3  # steps to a minimum up to which the curvature that they were taken with serves the next penalty too
 
 
 def path_in_batches(objective, folds, alphas, parts, tick) -> None:
     """Fill in the coefficients of all rows and every fold for their alphas, (1 + folds, a), of one target."""
     weight = objective.rows.weight
-    problem = _Problem(objective, np.column_stack([weight, folds.weights(weight)]), alphas)
-    n_folds, n_alphas = alphas.shape
-    small = objective.rows.n_rows * objective.size <= _SMALL and objective.n_outputs == 1
-    newton = small and objective.rows.n_rows * objective.size**2 * alphas.size <= _NEWTON * n_alphas
-    groups = [np.arange(n_alphas)] if newton else np.arange(n_alphas)[:, None]
-    theta = np.tile(problem.start, (n_folds, 1))
+    problem = _Problem(objective, np.column_stack([weight, folds.weights(weight)]), alphas, parts)
+    (n_folds, n_alphas), size = alphas.shape, objective.size
+    small = objective.rows.n_rows * size <= _SMALL and objective.n_outputs == 1
     with on_one_thread():
-        for group in groups:
-            theta = problem.solve(group, np.tile(theta[:, None], (1, len(group), 1)), parts, newton)[:, -1]
-            tick(n_folds * len(group))
+        if small and objective.rows.n_rows * size**2 * n_folds <= _NEWTON:
+            problem.by_newton(np.repeat(np.arange(n_folds), n_alphas), np.tile(np.arange(n_alphas), n_folds))
+            tick(n_folds * n_alphas)
+            return
+        width = size // objective.n_outputs
+        entries = size * max(_PAIRS * n_folds, width if width <= _MAX_CURVATURE else 0)
+        at_once = max(1, min(_MEMBERS // n_folds, _MOST_ENTRIES // entries))
+        for first in range(0, n_alphas, at_once):
+            problem.by_curvatures(np.arange(first, min(first + at_once, n_alphas)), tick)
 
 
 class _Problem:
-    """Members are pairs of a fold and a penalty; all share the rows, standardized once."""
+    """Members are pairs of a fold, of which the first is all rows, and a penalty; all share the rows."""
 
-    def __init__(self, objective, weights, alphas):
-        self.objective, self.members = objective, Members(objective, weights)
+    def __init__(self, objective, weights, alphas, parts):
+        self.objective, self.members, self.parts = objective, Members(objective, weights), parts
         self.penalties = [[replace(objective.penalty, alpha=a) for a in of_fold] for of_fold in alphas]
         baseline = objective.baseline()[0] if objective.fit_intercept else None
-        self.start = np.zeros((objective.n_outputs, objective.size // objective.n_outputs))
+        theta = np.zeros((objective.n_outputs, objective.size // objective.n_outputs))
         if baseline is not None:
-            self.start[:, -1] = baseline
-        self.start = self.start.ravel()
+            theta[:, -1] = baseline
+        self.last = objective.centred(theta.ravel())
+        self.curvature: Any = None
         self.scale = objective.slope_scale(np.zeros(objective.n_outputs) if baseline is None else baseline)
 
-    def solve(self, group, theta, parts, newton):
-        """Minimize for all folds and some penalties from theta (folds, a, d), and return where that ends."""
-        folds, size = np.repeat(np.arange(len(theta)), len(group)), self.objective.size
-        l2 = np.array([self._l2(k, i) for k in range(len(theta)) for i in group])
+    def by_newton(self, folds, penalties):
+        """Minimize for all pairs at once, with a Hessian each."""
+        self._minimize(np.tile(self.last, (len(folds), 1)), folds, penalties)
+
+    def by_curvatures(self, penalties, tick):
+        """Minimize for some penalties: for all rows one after the other, and from there for all folds at once.
+
+        What preconditions is the curvature of all rows, at the minimum for a penalty before, or for this one.
+        """
+        starts, inverses = [], []
+        for i in penalties:
+            if self.curvature is None:
+                self.curvature = self._curvature(self.last)
+            found = self._minimize(self.last[None], [0], [i], [self._inverse(self._l2([0], [i])[0])])
+            self.last = found.theta[0]
+            if found.n_steps > _FRESH:
+                self.curvature = self._curvature(self.last)
+            if len(self.penalties) > 1:
+                starts.append(self.last)
+                inverses.append(self._inverse(self._l2([1], [i])[0]))
+            tick()
+        if starts:
+            folds = np.repeat(np.arange(1, len(self.penalties)), len(starts))
+            self._minimize(
+                np.tile(starts, (len(self.penalties) - 1, 1)), folds, np.resize(penalties, len(folds)), inverses
+            )
+            tick(len(folds))
+
+    def _minimize(self, theta, folds, penalties, inverses=()):
+        """Minimize for pairs of a fold and a penalty, and set their solutions.
+
+        The inverses of curvatures are those of members 0, 1 ..., and again from the first on; without, Hessians are.
+        """
+        folds, l2, order = np.asarray(folds), self._l2(folds, penalties), "gradient" if inverses else "hessian"
 
         def evaluate(theta, members):
-            order = "hessian" if newton else "gradient"
             value, gradient, hessian = self.members.evaluate(theta, folds[members], l2[members], order)
             return value, gradient / self.scale, hessian
 
-        product = self._newton if newton else self._preconditioner(theta[0, 0], l2)
-        found = minimize_members(evaluate, theta.reshape(-1, size), product, _TOL)
-        for b, at in enumerate(found.theta):
-            converged = found.error[b] <= _TOL or self.objective.is_rounding(
-                at, found.gradient[b] * self.scale, None, found.error[b], self.scale
-            )
-            parts[folds[b]].set(group[b % len(group)], *self.objective.to_user(at), bool(converged))
-        return found.theta.reshape(theta.shape)
+        def product(vectors, members, hessians):
+            if not inverses:
+                return self._newton(vectors, hessians)
+            out, owner = np.empty_like(vectors), members % len(inverses)
+            for k in np.unique(owner):
+                out[owner == k] = _times(inverses[k], vectors[owner == k])
+            return np.array([self.objective.centred(vector) for vector in out])
 
-    def _l2(self, k, i):
-        l2 = self.objective._with(penalty=self.penalties[k][i]).l2
-        return np.zeros(self.objective.size) if l2 is None else l2
+        def is_rounding(theta, error):
+            return self.objective.is_rounding(theta, None, None, error, self.scale)
 
-    def _preconditioner(self, theta, l2):
-        """Return the inverse of the curvature of all rows at theta, where the penalty before ended, for all members."""
+        tol = np.where(folds > 0, _TOL_OF_FOLDS, _TOL)
+        found = minimize_members(evaluate, theta, product, tol, self.objective.eps, is_rounding)
+        for b, (at, error) in enumerate(zip(found.theta, found.error, strict=True)):
+            done = error <= tol[b] or is_rounding(at, error)
+            self.parts[folds[b]].set(penalties[b], *self.objective.to_user(at), bool(done))
+        return found
+
+    def _l2(self, folds, penalties):
+        found = [self.objective._with(penalty=self.penalties[k][i]).l2 for k, i in zip(folds, penalties, strict=True)]
+        return np.array([np.zeros(self.objective.size) if l2 is None else l2 for l2 in found])
+
+    def _curvature(self, theta):
+        """Return the diagonal of the curvature of all rows, (d,), or where that is small a square a class."""
         if self.objective.rows.n_features > _MAX_CURVATURE:
-            diagonal = self.objective.evaluate(theta, "diagonal").curvature + l2
-            diagonal = np.where(diagonal > 1e-12 * diagonal.max(), diagonal, 1.0) / self.scale
-            return lambda vectors, members, _: vectors / diagonal[members]
-        blocks, outputs = self.objective.evaluate(theta, "blocks").curvature, self.objective.n_outputs
-        blocks = blocks.reshape(outputs, *blocks.shape[-2:])
-        index = np.arange(blocks.shape[-1])
-        blocks[:, index, index] += l2[0].reshape(outputs, -1)
+            return self.objective.evaluate(theta, "diagonal").curvature
+        width = self.objective.size // self.objective.n_outputs
+        return self.objective.evaluate(theta, "blocks").curvature.reshape(-1, width, width)
+
+    def _inverse(self, l2):
+        """Return the inverse of the curvature and a penalty, shaped alike."""
+        if self.curvature.ndim == 1:
+            diagonal = self.curvature + l2
+            return self.scale / np.where(diagonal > 1e-12 * diagonal.max(), diagonal, 1.0)
+        blocks, index = self.curvature.copy(), np.arange(self.curvature.shape[-1])
+        blocks[:, index, index] += l2.reshape(len(blocks), -1)
         matrix, unit = self._scaled(blocks)
-        inverse = np.linalg.inv(matrix) * (self.scale / (unit[..., None] * unit[..., None, :]))
+        return np.linalg.inv(matrix) * (self.scale / (unit[..., None] * unit[..., None, :]))
 
-        def product(vectors, members, _):
-            return np.einsum("kij,bkj->bki", inverse, vectors.reshape(-1, *unit.shape)).reshape(vectors.shape)
-
-        return product
-
-    def _newton(self, vectors, members, hessians):
+    def _newton(self, vectors, hessians):
         """Return the solutions of Newton's equations, one a member."""
         matrix, unit = self._scaled(hessians)
         return self.scale * np.linalg.solve(matrix, (vectors / unit)[..., None])[..., 0] / unit
@@ -97,3 +143,11 @@ class _Problem:
         matrix, index = matrices / unit[..., None] / unit[..., None, :], np.arange(unit.shape[-1])
         matrix[..., index, index] += jitter(self.objective) + (diagonal <= 0)
         return matrix, unit
+
+
+def _times(inverse, vectors):
+    """Return what an inverse curvature, a diagonal or a square a class, makes of vectors (b, d)."""
+    if inverse.ndim == 1:
+        return inverse * vectors
+    by_class = vectors.reshape(len(vectors), *inverse.shape[:2])
+    return np.einsum("kij,bkj->bki", inverse, by_class).reshape(vectors.shape)

@@ -203,6 +203,8 @@ def test_refused_custom_losses(loss, cause, solver):
 def test_targets_outside_the_range_of_a_loss(y):
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         LinearRegression(losses.BinaryLogLoss()).fit(X, y)
+    with pytest.raises(ValueError, match=r"y must be 0 or 1, got values such as .*For shares of trials take Binary"):
+        LinearRegression(losses.LabelLogLoss()).fit(X, y)
 
 
 NOT_FINITE = np.where(np.arange(80) == 3, np.inf, 1.0)
