@@ -1,6 +1,7 @@
 """The promises that the repository makes about itself: commands, file map, architecture, size, imports."""
 
 import ast
+import os
 import pickle
 import re
 import shutil
@@ -177,6 +178,58 @@ def test_every_python_is_tested_and_named():
 def test_a_release_is_built_checked_and_published_without_a_secret():
     workflow = (ROOT / ".github/workflows/release.yml").read_text()
     assert "secrets." not in workflow
-    steps = ["python -m build", "twine check", "id-token: write", "gh-action-pypi-publish"]
-    assert [step for step in steps if step not in workflow] == []
-    assert workflow.index("python -m build") < workflow.index("twine check") < workflow.index("id-token: write")
+    steps = ["absolute_links.py", "-m build", "twine check --strict", "id-token: write", "gh-action-pypi-publish"]
+    places = [workflow.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+@pytest.fixture
+def released(tmp_path):
+    """Copies of README and pyproject.toml, with a line more in the README, as a release makes them of a tag."""
+    github = {"GITHUB_SERVER_URL": "https://host", "GITHUB_REPOSITORY": "someone/fork", "GITHUB_REF_NAME": "v9.8.7"}
+
+    def release(line=""):
+        (tmp_path / "README.md").write_text((ROOT / "README.md").read_text() + line)
+        shutil.copy(ROOT / "pyproject.toml", tmp_path)
+        command = [sys.executable, ROOT / ".github/absolute_links.py"]
+        ran = subprocess.run(command, cwd=tmp_path, env={**os.environ, **github}, capture_output=True, text=True)
+        return ran, (tmp_path / "README.md").read_text(), (tmp_path / "pyproject.toml").read_text()
+
+    return release
+
+
+def test_a_release_has_absolute_links_only(released):
+    line = "[![p](.github/benchmarks.png)](CHANGELOG.md#fixed) [a](#speed) [b](https://else.where/x)\n"
+    ran, readme, _ = released(line + f"```python\nf[0](CHANGELOG)\n{line}```\n")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    base, added = "https://host/someone/fork", readme[readme.index("[![p]") :]
+    picture, page = f"{base}/raw/v9.8.7/.github/benchmarks.png", f"{base}/blob/v9.8.7/CHANGELOG.md#fixed"
+    linked = f"[![p]({picture})]({page}) [a](#speed) [b](https://else.where/x)\n"
+    assert added == linked + f"```python\nf[0](CHANGELOG)\n{line}```\n"  # code is no link
+    text = "".join(re.split(r"^```.*?^```$", readme, flags=re.MULTILINE | re.DOTALL))
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert [target for target in targets if not re.match(r"#|https://", target)] == []
+    found = [re.match(rf"{base}/(blob|raw|tree)/v9\.8\.7/([^#]+)", target) for target in targets]
+    kinds = {match[2]: match[1] for match in found if match}
+    assert kinds.items() >= {".github/quickstart.png": "raw", "examples": "tree"}.items()
+    assert all((ROOT / path).is_dir() == (kind == "tree") and (ROOT / path).exists() for path, kind in kinds.items())
+    anchors = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in re.findall(r"(?m)^#+ (.*)", text)}
+    assert {target[1:] for target in targets if target.startswith("#")} <= anchors
+
+
+def test_a_link_to_nothing_ends_a_release(released):
+    ran, *_ = released("[gone](docs/gone.md)\n")
+    assert ran.returncode == 1
+    assert "README.md links to docs/gone.md, which is not in the repository: correct the link." in ran.stderr
+
+
+def test_a_release_names_its_pages(released, tmp_path):
+    _, _, project = released()
+    before, after = (tomllib.loads(text) for text in ((ROOT / "pyproject.toml").read_text(), project))
+    urls = after["project"].pop("urls")
+    assert after == before
+    assert set(urls) == {"Homepage", "Documentation", "Source", "Changelog", "Issues"}
+    assert all(url.startswith("https://host/someone/fork") for url in urls.values())
+    core = pytest.importorskip("hatchling.metadata.core")
+    assert core.ProjectMetadata(str(tmp_path), None).core.urls == urls
