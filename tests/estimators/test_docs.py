@@ -48,9 +48,22 @@ def test_every_parameter_and_attribute_is_on_the_page_of_its_class(model):
     assert fitted - described == set()
 
 
+@pytest.mark.parametrize("name", [name for model in FITTED for name in public_methods(type(model))])
+def test_every_parameter_of_a_method_is_on_the_page_of_its_class(name):
+    kind, method = name.split(".")
+    page = getattr(gradfit, kind)
+    text = inspect.getdoc(getattr(page, method))
+    shared = re.search("as for `(\\w+)`", text)  # of another method of the same class
+    text += "\n" + (inspect.getdoc(getattr(page, shared[1])) if shared else "")
+    named = entries(re.sub("^", "    ", text, flags=re.MULTILINE))
+    assert set(inspect.signature(getattr(page, method)).parameters) - {"self"} <= named
+
+
 def test_no_page_sends_the_reader_to_another():
-    referring = [name for name, text in public_docstrings() if re.search(r"[Aa]s for\s+`LinearRegression`", text)]
-    assert referring == []
+    to_another = (
+        r"(?i)\b(as (for|in|of|with)|see)( also)?\s+`(gradfit\.)?(Linear|Polynomial|Logistic|Nonlinear)Regression"
+    )
+    assert [name for name, text in public_docstrings() if re.search(to_another, text)] == []
     assert [name for name, text in public_docstrings() if re.search(r"^ *\{[\w, ]+\}$", text, re.MULTILINE)] == []
 
 
