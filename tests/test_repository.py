@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.linear_model
+import sklearn.pipeline
+import sklearn.preprocessing
 
 import gradfit
 from gradfit import LinearRegression, LogisticRegression, PolynomialRegression
@@ -60,19 +63,22 @@ def test_readme_commands():
 
 
 def test_readme_code():
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert blocks
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    kinds = re.findall(r"^ *```(.*)$", text, re.MULTILINE)[::2]
+    assert set(kinds) == {"python", "sh", "python workers"}  # of which other tests run the others
+    assert kinds.count("python") == len(blocks)
     exec("".join(blocks), {})
 
 
 def coming_from():
-    """What README's table says in its column of gradfit's calls."""
+    """The rows of README's table: library, their call, gradfit's, what changes."""
     table = (ROOT / "README.md").read_text().split("## Coming from")[1].split("\n## ")[0]
     rows = [line.split("|") for line in table.splitlines() if line.startswith("|") and "`" in line]
-    return [row[3].strip().strip("`") for row in rows]
+    return [[cell.strip().strip("`") for cell in row[1:-1]] for row in rows]
 
 
-@pytest.mark.parametrize("call", coming_from())
+@pytest.mark.parametrize("call", [row[2] for row in coming_from()])
 def test_readme_calls(call):
     x = np.linspace(0.1, 20.0, 40)
     names = {name: getattr(gradfit, name) for name in gradfit.__all__} | {
@@ -89,6 +95,25 @@ def test_readme_calls(call):
     made = eval(call, names)
     if hasattr(made, "fit") and not hasattr(made, "n_features_in_"):
         made.fit(names["X"], names["labels"] if "Logistic" in call or "poisson" in call else names["y"])
+
+
+@pytest.mark.parametrize("theirs", ["Ridge", "ElasticNet", "Logistic", "Quantile", "Poisson", "make_pipeline"])
+def test_readme_calls_fit_what_scikit_learn_fits(theirs):
+    (row,) = [row for row in coming_from() if row[1].startswith(theirs)]
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 2))
+    y = random.poisson(np.exp(X @ [0.5, -0.5])).astype(float)
+    given = {"a": 0.3, "c": 0.5, "y": y}
+    peer = eval(row[1], vars(sklearn.linear_model) | vars(sklearn.pipeline) | vars(sklearn.preprocessing) | given)
+    model = eval(row[2], vars(gradfit) | given).fit(X, target := y > 1 if theirs == "Logistic" else y)
+    read = "predict_proba" if theirs == "Logistic" else "predict"
+    np.testing.assert_allclose(getattr(model, read)(X), getattr(peer.fit(X, target), read)(X), atol=2e-3)
+
+
+def test_the_table_has_every_peer_and_what_changes():
+    rows = coming_from()
+    assert [row[0] for row in rows if row[0]] == ["scikit-learn", "statsmodels", "SciPy", "lmfit", "Keras"]
+    assert all(len(row) == 4 and all(row[1:]) for row in rows)
 
 
 def test_readme_links():
@@ -158,6 +183,13 @@ def test_everything_imported_is_declared():
     others = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"gradfit"}
     installed_by = {"sklearn": "scikit-learn", "keras": "tensorflow"}
     assert {installed_by.get(name, name) for name in others} <= declared
+
+
+def test_the_changelog_has_a_place_for_the_next_change_and_an_entry_for_this_version():
+    heads = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heads[0] == "Unreleased"
+    released = re.fullmatch(r"(\S+) - \d{4}-\d{2}-\d{2}", heads[1])
+    assert released[1] == gradfit.__version__.split(".dev")[0]
 
 
 def test_the_version_stands_in_one_place():
