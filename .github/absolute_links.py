@@ -9,12 +9,13 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PICTURES = {".gif", ".jpg", ".png", ".svg"}
 RELATIVE = re.compile(r"(?<=\]\()(?![#/]|[a-z]+:)[^)\s]+")  # what stands in the brackets of a link or picture
 
 
 def main():
     """Rewrite both files."""
+    if not {"GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_REF_NAME"} <= set(os.environ):
+        raise SystemExit("Set GITHUB_SERVER_URL, GITHUB_REPOSITORY and GITHUB_REF_NAME, as the release workflow does.")
     home = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ)
     tag = os.environ["GITHUB_REF_NAME"]
 
@@ -22,7 +23,7 @@ def main():
         path = ROOT / match[0].split("#")[0]
         if not path.exists():
             raise SystemExit(f"README.md links to {match[0]}, which is not in the repository: correct the link.")
-        kind = "raw" if path.suffix in PICTURES else "tree" if path.is_dir() else "blob"
+        kind = "raw" if path.suffix in (".png", ".jpg", ".svg") else "tree" if path.is_dir() else "blob"
         return f"{home}/{kind}/{tag}/{match[0]}"
 
     readme, project = Path("README.md"), Path("pyproject.toml")

@@ -117,7 +117,9 @@ def test_the_table_has_every_peer_and_what_changes():
 
 
 def test_readme_links():
-    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
+    text = (ROOT / "README.md").read_text()
+    assert re.findall(r"(?m)^\[.+\]: |\b(?:src|href)=", text) == []  # a release makes links of the other form absolute
+    targets = re.findall(r"\]\(([^)#:]+)\)", text)
     assert ".github/quickstart.png" in targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
@@ -225,7 +227,7 @@ def released(tmp_path):
         (tmp_path / "README.md").write_text((ROOT / "README.md").read_text() + line)
         shutil.copy(ROOT / "pyproject.toml", tmp_path)
         command = [sys.executable, ROOT / ".github/absolute_links.py"]
-        ran = subprocess.run(command, cwd=tmp_path, env={**os.environ, **github}, capture_output=True, text=True)
+        ran = subprocess.run(command, cwd=tmp_path, env=os.environ | github, capture_output=True, text=True)
         return ran, (tmp_path / "README.md").read_text(), (tmp_path / "pyproject.toml").read_text()
 
     return release
@@ -254,6 +256,14 @@ def test_a_link_to_nothing_ends_a_release(released):
     ran, *_ = released("[gone](docs/gone.md)\n")
     assert ran.returncode == 1
     assert "README.md links to docs/gone.md, which is not in the repository: correct the link." in ran.stderr
+
+
+def test_a_release_without_an_address_or_a_tag_says_what_is_missing(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+    command = [sys.executable, ROOT / ".github/absolute_links.py"]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr == "Set GITHUB_SERVER_URL, GITHUB_REPOSITORY and GITHUB_REF_NAME, as the release workflow does.\n"
 
 
 def test_a_release_names_its_pages(released, tmp_path):
