@@ -18,7 +18,7 @@ from gradfit.inspection._fit_display import FitDisplay
 from gradfit.inspection._inference import inference
 from gradfit.inspection._path_display import RegularizationPathDisplay
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CoefficientDisplay",

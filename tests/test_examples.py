@@ -368,3 +368,13 @@ def test_shards(run):
         assert model.converged_
         np.testing.assert_allclose(np.ravel(model.coef_), load("shards").TRUTH, atol=0.05)
         assert numbers(output, f"{name}, worker 0 of 1:") == pytest.approx(np.ravel(model.coef_).round(4).tolist())
+
+
+def test_resume(run):
+    (whole, resumed), output = run("resume")
+    assert "killed: True, it left fit.npz: True" in output
+    assert "goes on from checkpoint=" in output
+    assert "  iteration 1 of " not in output
+    np.testing.assert_array_equal(resumed.coef_, whole.coef_)
+    np.testing.assert_array_equal(resumed.loss_curve_, whole.loss_curve_)
+    assert "fit.npz is removed: True" in output

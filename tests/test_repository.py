@@ -1,6 +1,7 @@
 """The promises that the repository makes about itself: commands, file map, architecture, size, imports."""
 
 import ast
+import os
 import pickle
 import re
 import shutil
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.linear_model
+import sklearn.pipeline
+import sklearn.preprocessing
 
 import gradfit
 from gradfit import LinearRegression, LogisticRegression, PolynomialRegression
@@ -59,19 +63,22 @@ def test_readme_commands():
 
 
 def test_readme_code():
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert blocks
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    kinds = re.findall(r"^ *```(.*)$", text, re.MULTILINE)[::2]
+    assert set(kinds) == {"python", "sh", "python workers"}  # of which other tests run the others
+    assert kinds.count("python") == len(blocks)
     exec("".join(blocks), {})
 
 
 def coming_from():
-    """What README's table says in its column of gradfit's calls."""
+    """The rows of README's table: library, their call, gradfit's, what changes."""
     table = (ROOT / "README.md").read_text().split("## Coming from")[1].split("\n## ")[0]
     rows = [line.split("|") for line in table.splitlines() if line.startswith("|") and "`" in line]
-    return [row[3].strip().strip("`") for row in rows]
+    return [[cell.strip().strip("`") for cell in row[1:-1]] for row in rows]
 
 
-@pytest.mark.parametrize("call", coming_from())
+@pytest.mark.parametrize("call", [row[2] for row in coming_from()])
 def test_readme_calls(call):
     x = np.linspace(0.1, 20.0, 40)
     names = {name: getattr(gradfit, name) for name in gradfit.__all__} | {
@@ -90,8 +97,29 @@ def test_readme_calls(call):
         made.fit(names["X"], names["labels"] if "Logistic" in call or "poisson" in call else names["y"])
 
 
+@pytest.mark.parametrize("theirs", ["Ridge", "ElasticNet", "Logistic", "Quantile", "Poisson", "make_pipeline"])
+def test_readme_calls_fit_what_scikit_learn_fits(theirs):
+    (row,) = [row for row in coming_from() if row[1].startswith(theirs)]
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 2))
+    y = random.poisson(np.exp(X @ [0.5, -0.5])).astype(float)
+    given = {"a": 0.3, "c": 0.5, "y": y}
+    peer = eval(row[1], vars(sklearn.linear_model) | vars(sklearn.pipeline) | vars(sklearn.preprocessing) | given)
+    model = eval(row[2], vars(gradfit) | given).fit(X, target := y > 1 if theirs == "Logistic" else y)
+    read = "predict_proba" if theirs == "Logistic" else "predict"
+    np.testing.assert_allclose(getattr(model, read)(X), getattr(peer.fit(X, target), read)(X), atol=2e-3)
+
+
+def test_the_table_has_every_peer_and_what_changes():
+    rows = coming_from()
+    assert [row[0] for row in rows if row[0]] == ["scikit-learn", "statsmodels", "SciPy", "lmfit", "Keras"]
+    assert all(len(row) == 4 and all(row[1:]) for row in rows)
+
+
 def test_readme_links():
-    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
+    text = (ROOT / "README.md").read_text()
+    assert re.findall(r"(?m)^\[.+\]: |\b(?:src|href)=", text) == []  # a release makes links of the other form absolute
+    targets = re.findall(r"\]\(([^)#:]+)\)", text)
     assert ".github/quickstart.png" in targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
@@ -159,6 +187,13 @@ def test_everything_imported_is_declared():
     assert {installed_by.get(name, name) for name in others} <= declared
 
 
+def test_the_changelog_has_a_place_for_the_next_change_and_an_entry_for_this_version():
+    heads = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heads[0] == "Unreleased"
+    released = re.fullmatch(r"(\S+) - \d{4}-\d{2}-\d{2}", heads[1])
+    assert released[1] == gradfit.__version__.split(".dev")[0]
+
+
 def test_the_version_stands_in_one_place():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "version" in pyproject["project"]["dynamic"]
@@ -177,6 +212,66 @@ def test_every_python_is_tested_and_named():
 def test_a_release_is_built_checked_and_published_without_a_secret():
     workflow = (ROOT / ".github/workflows/release.yml").read_text()
     assert "secrets." not in workflow
-    steps = ["python -m build", "twine check", "id-token: write", "gh-action-pypi-publish"]
-    assert [step for step in steps if step not in workflow] == []
-    assert workflow.index("python -m build") < workflow.index("twine check") < workflow.index("id-token: write")
+    steps = ["absolute_links.py", "-m build", "twine check --strict", "id-token: write", "gh-action-pypi-publish"]
+    places = [workflow.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+@pytest.fixture
+def released(tmp_path):
+    """Copies of README and pyproject.toml, with a line more in the README, as a release makes them of a tag."""
+    github = {"GITHUB_SERVER_URL": "https://host", "GITHUB_REPOSITORY": "someone/fork", "GITHUB_REF_NAME": "v9.8.7"}
+
+    def release(line=""):
+        (tmp_path / "README.md").write_text((ROOT / "README.md").read_text() + line)
+        shutil.copy(ROOT / "pyproject.toml", tmp_path)
+        command = [sys.executable, ROOT / ".github/absolute_links.py"]
+        ran = subprocess.run(command, cwd=tmp_path, env=os.environ | github, capture_output=True, text=True)
+        return ran, (tmp_path / "README.md").read_text(), (tmp_path / "pyproject.toml").read_text()
+
+    return release
+
+
+def test_a_release_has_absolute_links_only(released):
+    line = "[![p](.github/benchmarks.png)](CHANGELOG.md#fixed) [a](#speed) [b](https://else.where/x)\n"
+    ran, readme, _ = released(line + f"```python\nf[0](CHANGELOG)\n{line}```\n")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    base, added = "https://host/someone/fork", readme[readme.index("[![p]") :]
+    picture, page = f"{base}/raw/v9.8.7/.github/benchmarks.png", f"{base}/blob/v9.8.7/CHANGELOG.md#fixed"
+    linked = f"[![p]({picture})]({page}) [a](#speed) [b](https://else.where/x)\n"
+    assert added == linked + f"```python\nf[0](CHANGELOG)\n{line}```\n"  # code is no link
+    text = "".join(re.split(r"^```.*?^```$", readme, flags=re.MULTILINE | re.DOTALL))
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert [target for target in targets if not re.match(r"#|https://", target)] == []
+    found = [re.match(rf"{base}/(blob|raw|tree)/v9\.8\.7/([^#]+)", target) for target in targets]
+    kinds = {match[2]: match[1] for match in found if match}
+    assert kinds.items() >= {".github/quickstart.png": "raw", "examples": "tree"}.items()
+    assert all((ROOT / path).is_dir() == (kind == "tree") and (ROOT / path).exists() for path, kind in kinds.items())
+    anchors = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in re.findall(r"(?m)^#+ (.*)", text)}
+    assert {target[1:] for target in targets if target.startswith("#")} <= anchors
+
+
+def test_a_link_to_nothing_ends_a_release(released):
+    ran, *_ = released("[gone](docs/gone.md)\n")
+    assert ran.returncode == 1
+    assert "README.md links to docs/gone.md, which is not in the repository: correct the link." in ran.stderr
+
+
+def test_a_release_without_an_address_or_a_tag_says_what_is_missing(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+    command = [sys.executable, ROOT / ".github/absolute_links.py"]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr == "Set GITHUB_SERVER_URL, GITHUB_REPOSITORY and GITHUB_REF_NAME, as the release workflow does.\n"
+
+
+def test_a_release_names_its_pages(released, tmp_path):
+    _, _, project = released()
+    before, after = (tomllib.loads(text) for text in ((ROOT / "pyproject.toml").read_text(), project))
+    urls = after["project"].pop("urls")
+    assert after == before
+    assert set(urls) == {"Homepage", "Documentation", "Source", "Changelog", "Issues"}
+    assert all(url.startswith("https://host/someone/fork") for url in urls.values())
+    core = pytest.importorskip("hatchling.metadata.core")
+    assert core.ProjectMetadata(str(tmp_path), None).core.urls == urls

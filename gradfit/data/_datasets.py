@@ -170,9 +170,11 @@ def decoded(labels):
 
 def _check_shapes(x, y, others):
     if x.ndim != 2 or y.ndim == 0 or len(x) != len(y):
+        is_column = x.ndim == 1 and x.shape == y.shape
+        remedy = "Use dataset.map(lambda x, y: (x[:, None], y))" if is_column else "Call .batch(size) on the dataset"
         raise ValueError(
             f"X: a batch of the tf.data.Dataset has x of shape {x.shape} and y of shape {y.shape}; x must be "
-            "(rows, features), with one y a row. Call .batch(size) on the dataset."
+            f"(rows, features), with one y a row. {remedy}."
         )
     for part, name, most in zip(others, ("weight", "offset"), (1, 2), strict=False):
         if not (1 <= part.ndim <= most and len(part) == len(x)):

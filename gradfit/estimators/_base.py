@@ -254,6 +254,9 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _validated(self, X):
         check_is_fitted(self)
+        if is_dataset(X):
+            known = f"{type(self).__name__} reads a tf.data.Dataset in `fit`, and arrays elsewhere"
+            raise ValueError(f"X: {known}. Go through its batches: for x, *_ in dataset.")
         return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
 
     def _raw(self, X, offset=None):

@@ -1,8 +1,10 @@
-"""Docstrings that are whole on every page, though what classes share is written once."""
+"""Docstrings that are whole on every page, and methods that name their class, though they are written once."""
 
 from __future__ import annotations
 
 import re
+from types import FunctionType
+from typing import Any
 
 _ENTRY = re.compile(r"^    ((\w+)(?:, \w+)* : .*\n(?:        .*\n)+|(\w+)(?:, \w+)* : .*\n)", re.MULTILINE)
 _PLACE = re.compile(r"^    \{([\w, ]+)\}\n", re.MULTILINE)
@@ -22,3 +24,15 @@ def sharing(source: type):
         return cls
 
     return fill
+
+
+def own(cls: type, source: type, names):
+    """Yield the methods that a class has from a private one as its own: a wrong keyword then names the class."""
+    for name in names:
+        shared: Any = getattr(source, name)
+        if getattr(getattr(cls, name), "__code__", None) != shared.__code__:  # a user's class has its own
+            continue
+        method: Any = FunctionType(shared.__code__, shared.__globals__, name, shared.__defaults__, shared.__closure__)
+        method.__kwdefaults__, method.__doc__ = shared.__kwdefaults__, shared.__doc__
+        method.__annotations__, method.__qualname__ = shared.__annotations__, f"{cls.__name__}.{name}"
+        yield name, method

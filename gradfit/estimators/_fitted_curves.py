@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gradfit.backend._devices import on_device
 from gradfit.backend._strategies import refuse_strategy
 from gradfit.data._groups import Groups, filled_up
+from gradfit.estimators._docs import own
 from gradfit.estimators._export import curves as exported
 from gradfit.inspection._infer_nonlinear import infer
 from gradfit.inspection._intervals import Prediction, of_mean, of_observation, with_error
@@ -37,6 +38,12 @@ class FittedCurves(MultiOutputMixin, RegressorMixin, BaseEstimator):
     _function: Any
     _places: dict[int, str]
     _has_sigma: bool
+
+    def __init_subclass__(cls, **settings):
+        """Let errors about a wrong keyword name the class that the user knows."""
+        super().__init_subclass__(**settings)
+        for name, method in own(cls, FittedCurves, ("predict", "score", "report", "to_frame", "profile_intervals")):
+            setattr(cls, name, method)
 
     def predict(self, X, return_std=False, *, groups=None):
         """Return the mean of y at the fitted parameters, ``inverse_link(f(x))`` of the loss, (n,) or (n, n_curves).

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from types import FunctionType
-from typing import Any
-
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from gradfit.estimators._docs import own
 from gradfit.estimators._export import dense
 from gradfit.estimators._partial import PartialFit, for_chunks
 from gradfit.losses._loss import explained
@@ -24,14 +22,8 @@ class LinearRegressor(RegressorMixin, PartialFit):
     def __init_subclass__(cls, **settings):
         """Let errors about a wrong keyword name the class that the user knows."""
         super().__init_subclass__(**settings)
-        for name in ("fit", "partial_fit", "predict", "score"):
-            shared: Any = getattr(LinearRegressor, name)
-            if getattr(getattr(cls, name), "__code__", None) != shared.__code__:  # a user's class has its own
-                continue
-            own: Any = FunctionType(shared.__code__, shared.__globals__, name, shared.__defaults__, shared.__closure__)
-            own.__kwdefaults__, own.__doc__ = shared.__kwdefaults__, shared.__doc__
-            own.__qualname__ = f"{cls.__name__}.{name}"
-            setattr(cls, name, for_chunks(own) if name == "partial_fit" else own)
+        for name, method in own(cls, LinearRegressor, ("fit", "partial_fit", "predict", "score")):
+            setattr(cls, name, for_chunks(method) if name == "partial_fit" else method)
 
     def _get_loss(self):
         loss = get_loss(self.loss)

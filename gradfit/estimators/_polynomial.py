@@ -99,7 +99,13 @@ class PolynomialRegression(LinearRegressor):
         self.checkpoint = checkpoint
 
     def get_feature_names_out(self, input_features=None):
-        """Return the names of the monomials, in the order of `coef_`."""
+        """Return the names of the monomials, in the order of `coef_`.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Names of the features; by default those of the data frame that was fitted, or x0, x1, ...
+        """
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None) if input_features is None else input_features
         return self._features.get_feature_names_out(names)

@@ -50,7 +50,14 @@ class SolvedSystems(BaseEstimator):
         return found.x
 
     def score(self, X=None, y=None):
-        """Return the fraction of equations that hold; with solutions y, the R2 of the prediction."""
+        """Return the fraction of equations that hold; with solutions y, the R2 of the prediction.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_systems, n_parameters), optional
+            None takes the systems of the fit.
+        y : array-like of shape (n_systems, n_unknowns), optional
+        """
         check_is_fitted(self)
         if y is not None:
             return float(r2_score(y, self.predict(X)))

@@ -28,7 +28,7 @@ def names_in_formula(model: str, columns, are_named: bool) -> tuple[str, ...]:
     alone = [name for name in names if name in {"x", *(f"x{k}" for k in range(len(columns) + 9))}]
     if alone and not are_named:
         raise ValueError(
-            f"NonlinearRegression: {alone[0]!r} in model={model!r} is no column: X has {len(columns)} columns, named "
+            f"NonlinearRegression: {alone[0]!r} in model={model!r} is no column: X has {len(columns)} column(s), named "
             f"{', '.join(columns)}."
         )
     if not names:

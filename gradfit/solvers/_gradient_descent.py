@@ -69,6 +69,8 @@ class GradientDescent(Solver):
     is_monotone = rescales = False
     remedies: ClassVar = {
         "max_iter": "Use solver='auto', raise max_iter, or raise the learning_rate of solver=GradientDescent(...).",
+        "max_iter, endless": "The dataset has no end, and an iteration reads one batch of it. To read a file whole use "
+        "num_epochs=1 or dataset.take(n); else raise max_iter, or the learning_rate of solver=GradientDescent(...).",
         "diverged": "The steps are too long: lower the learning_rate of solver=GradientDescent(...).",
         "nonfinite": "The steps are too long: lower the learning_rate of solver=GradientDescent(...), leave "
         "standardize=True, or check the loss for overflow.",

@@ -191,10 +191,11 @@ class _Loop:
         if not n_steps:  # the start was the answer; reading it counts as an iteration
             self.values, self.path = [float(value)], [theta] * self.record
         status = self._final_status(theta, gradient)
+        remedies, case = self.solver.remedies, f"{status}, endless" if self.objective.is_endless else status
         facts = {
             "error": self.error, "tol": self.tol, "bound": f", within tol={self.tol:g}", "max_iter": max_iter,
             "n_iter": len(self.values), "dtype": self.objective.dtype_name,
-            "remedy": self.solver.remedies.get(status, ""), "patience": getattr(self.monitor, "patience", 0),
+            "remedy": remedies.get(case, remedies.get(status, "")), "patience": getattr(self.monitor, "patience", 0),
             "rounded": self.unfinished == "sharpening",
         }  # fmt: skip
         return SolveResult(

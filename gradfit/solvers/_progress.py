@@ -73,7 +73,8 @@ class StagePrinter:
 
     def __init__(self, name, verbose, stage, final, limit):
         self.every, self.limit, self.tol = verbose > 1, limit, stage.tol
-        self.objective, self.printed, self.began = stage.objective, 0, time.perf_counter()
+        self.objective, self.printed = stage.objective, 0
+        self.first, self.began = 0, time.perf_counter()
         self.line, note = Line(), why_losses_differ(stage, final)
         self.head = words_of(stage, final)
         if self.every or not self.line.renews:
@@ -99,8 +100,10 @@ class StagePrinter:
         of = "" if self.limit is None else f" of {self.limit}"
         text = f"iteration {count}{of}, loss {self._loss(value):.7g}, gradient {error:.1e}"
         if self.limit is not None and not is_last:
-            left = (time.perf_counter() - self.began) * (self.limit - count) / count
+            left = (time.perf_counter() - self.began) * (self.limit - count) / max(1, count - self.first)
             text += f", {'at most ' if self.tol else ''}{left:.0f} s left"
+        if not self.first:  # iterations that a checkpoint knew, and compiling, say nothing of the speed
+            self.first, self.began = count, time.perf_counter()
         if not self.line.renews:
             return f"  {text}"
         bar = "" if self.limit is None else f"[{'#' * (_BAR * count // self.limit):.<{_BAR}}] "

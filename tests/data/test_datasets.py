@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 from references.linear_optima import listen
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 
 from gradfit import LinearRegression, LogisticRegression, PolynomialRegression, losses
 from gradfit.solvers import GradientDescent
@@ -263,3 +264,30 @@ def test_columns_of_a_csv_file_are_taken_in_their_order_and_by_their_names(table
 def test_a_column_of_text_is_named_with_what_to_do(table):
     with pytest.raises(ValueError, match=r"column 'note' .*select_columns.*dataset\.map"):
         LinearRegression().fit(read(table[0]))
+
+
+def test_a_fit_of_a_csv_file_without_an_end_says_how_to_end_it(table):
+    path, *_ = table
+    columns = ["width", "age", "height", "price"]
+    endless = tf.data.experimental.make_csv_dataset(str(path), 32, select_columns=columns, label_name="price")
+    with pytest.warns(ConvergenceWarning, match=r"(?s)no end.*num_epochs=1.*dataset\.take") as caught:
+        LinearRegression(max_iter=3).fit(endless)
+    assert "Use solver='auto'" not in str(caught[0].message)  # it is what came to this
+
+
+@pytest.mark.parametrize("kind", [LinearRegression, LogisticRegression, PolynomialRegression])
+@pytest.mark.parametrize("method", ["predict", "score"])
+def test_a_dataset_is_no_array(kind, method):
+    model, data = kind().fit(X, LABELS), dataset(X, LABELS)
+    with pytest.raises(ValueError, match=rf"^X: {kind.__name__} .*tf.data.Dataset in `fit`.*for x, \*_ in dataset"):
+        getattr(model, method)(*(data, LABELS)[: 1 + (method == "score")])
+
+
+@pytest.mark.parametrize(
+    ("parts", "remedy"),
+    [((X[:, 0], z), r"dataset\.map\(lambda x, y: \(x\[:, None\], y\)\)"), ((X, z), r"\.batch\(size\)")],
+)
+def test_rows_without_columns_or_batches(parts, remedy):
+    data = tf.data.Dataset.from_tensor_slices(parts)
+    with pytest.raises(ValueError, match=remedy):
+        LinearRegression().fit(data.batch(BATCH) if parts[0].ndim == 1 else data)

@@ -33,6 +33,13 @@ def public_docstrings():
             yield from ((f"{name}.{key}", inspect.getdoc(part) or "") for key, part in inspect.getmembers(value))
 
 
+def public_methods(kind):
+    """The methods that gradfit gives a class, not those of scikit-learn that every estimator has."""
+    for name, method in inspect.getmembers(kind, inspect.isfunction):
+        if not name.startswith("_") and method.__module__.startswith("gradfit."):
+            yield f"{kind.__name__}.{name}"
+
+
 @pytest.mark.parametrize("model", FITTED, ids=lambda model: type(model).__name__)
 def test_every_parameter_and_attribute_is_on_the_page_of_its_class(model):
     described = entries(type(model).__doc__)
@@ -41,9 +48,22 @@ def test_every_parameter_and_attribute_is_on_the_page_of_its_class(model):
     assert fitted - described == set()
 
 
+@pytest.mark.parametrize("name", [name for model in FITTED for name in public_methods(type(model))])
+def test_every_parameter_of_a_method_is_on_the_page_of_its_class(name):
+    kind, method = name.split(".")
+    page = getattr(gradfit, kind)
+    text = inspect.getdoc(getattr(page, method))
+    shared = re.search("as for `(\\w+)`", text)  # of another method of the same class
+    text += "\n" + (inspect.getdoc(getattr(page, shared[1])) if shared else "")
+    named = entries(re.sub("^", "    ", text, flags=re.MULTILINE))
+    assert set(inspect.signature(getattr(page, method)).parameters) - {"self"} <= named
+
+
 def test_no_page_sends_the_reader_to_another():
-    referring = [name for name, text in public_docstrings() if re.search(r"[Aa]s for\s+`LinearRegression`", text)]
-    assert referring == []
+    to_another = (
+        r"(?i)\b(as (for|in|of|with)|see)( also)?\s+`(gradfit\.)?(Linear|Polynomial|Logistic|Nonlinear)Regression"
+    )
+    assert [name for name, text in public_docstrings() if re.search(to_another, text)] == []
     assert [name for name, text in public_docstrings() if re.search(r"^ *\{[\w, ]+\}$", text, re.MULTILINE)] == []
 
 
@@ -61,6 +81,14 @@ def test_what_classes_share_is_the_same_text():
 def test_a_wrong_keyword_names_the_class_that_was_called(kind, method):
     with pytest.raises(TypeError, match=rf"^{kind.__name__}\.{method}\(\) got an unexpected keyword argument 'wieght'"):
         getattr(kind(), method)(X, X[:, 0], wieght=1)
+
+
+@pytest.mark.parametrize("name", [name for model in FITTED for name in public_methods(type(model))])
+def test_a_wrong_keyword_of_any_method_names_the_public_class(name):
+    kind, method = name.split(".")
+    model = next(model for model in FITTED if type(model).__name__ == kind)
+    with pytest.raises(TypeError, match=rf"^{kind}\.{method}\(\) got an unexpected keyword argument 'wieght'"):
+        getattr(model, method)(wieght=1)
 
 
 def test_a_class_of_the_users_keeps_its_own_methods():

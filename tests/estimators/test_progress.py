@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from gradfit import EquationSystem, LinearRegression, LogisticRegression, NonlinearRegression, PolynomialRegression
-from gradfit.solvers import GradientDescent
+from gradfit.solvers import GradientDescent, _progress
 
 random = np.random.default_rng(0)
 X = random.normal(size=(40_000, 3))
@@ -56,6 +57,18 @@ def test_a_bar_and_the_time_left_where_the_number_of_iterations_is_known(on_term
     assert re.search(r"\[#+\.+\] iteration \d+ of 5000, loss \S+, gradient \S+, \d+ s left", shown)
     _, shown = on_terminal(LogisticRegression(solver=ADAM, max_iter=5000), X[:2000], LABELS[:2000])
     assert re.search(r"at most \d+ s left", shown)
+
+
+def test_the_time_left_counts_no_iterations_of_an_earlier_process(monkeypatch, capsys):
+    now = SimpleNamespace(perf_counter=lambda: now.seconds, seconds=100.0)
+    monkeypatch.setattr(_progress, "time", now)
+    stage = SimpleNamespace(tol=0, solver=None, objective=SimpleNamespace(value_to_user=float, smoothing=0))
+    stage.objective.rows = SimpleNamespace(is_endless=False, n_rows=9)
+    show = _progress.StagePrinter("fit", 1, stage, stage.objective, 1000)
+    for now.seconds, count in [(103, 900), (104, 910), (105, 920)]:  # of which 899 stood in a checkpoint
+        show([1.0] * count, [1.0] * count, None, False)
+    lines = capsys.readouterr().out.splitlines()[2:]  # the first report knows no better
+    assert [line.split(", ")[-1] for line in lines] == ["9 s left", "8 s left"]
 
 
 def test_a_narrow_terminal_cuts_the_line(monkeypatch):
