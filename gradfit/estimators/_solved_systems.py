@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import pairwise_distances_argmin, r2_score
 from sklearn.utils.validation import check_is_fitted
 
+from gradfit.estimators._docs import own
 from gradfit.objectives._bounds import start_of
 from gradfit.solvers._result import warn
 from gradfit.solvers.batched._roots import Roots
@@ -22,6 +23,12 @@ class SolvedSystems(BaseEstimator):
     x0: Any
     _solve: Any
     _rows: Any
+
+    def __init_subclass__(cls, **settings):
+        """Let errors about a wrong keyword name the class that the user knows."""
+        super().__init_subclass__(**settings)
+        for name, method in own(cls, SolvedSystems, ("predict", "score")):
+            setattr(cls, name, method)
 
     @property
     def message_(self):
