@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +80,8 @@ class RegularizationPath:
         if without := int(np.sum(is_done & ~np.isfinite(self.mean_score))):
             warnings.warn(
                 f"{without} of {len(is_done)} penalties have no finite mean score (see the path's scores): the scorer "
-                "gave none, or was interrupted. The best penalty is chosen from the others, or is None.",
+                "gave none, was interrupted, or with cv='loo' some coefficient is decided by one row alone. The best "
+                "penalty is chosen from the others, or is None.",
                 stacklevel=3,
             )
         if not known.size:
@@ -128,7 +130,8 @@ def regularization_path(
         Folds as scikit-learn understands them, stratified for a classifier. Every point of a fold is that of a fit to
         its training rows, which are also what `class_weight="balanced"` balances there. "loo" leaves out every row
         once without a refit: exactly for a quadratic loss without L1, else by one Newton step from the solution of
-        all rows, with their class weights and their total penalty ``alpha * total weight``.
+        all rows, with their class weights, their total penalty ``alpha * total weight``, and what is 0, at a bound
+        or held by a constraint there. A penalty has no score where one row alone decides a coefficient.
     scoring : str or callable, optional
         A scorer of scikit-learn, which sees predictions with their `offset`. The default is the model's own score:
         R2, D2 or accuracy. It gets `sample_weight`, never class weights, if it is named or the default.
@@ -205,10 +208,13 @@ def regularization_path(
         path = _published(fitted, grid, alphas, rows, found)
         if cv is not None:
             scores = Scores(fitted, X, y, rows, kept, scoring, routed, lambda i: grid.set(copy.copy(fitted), alphas[i]))
-            out = scores.left_out(objective, alphas, found) if isinstance(cv, str) else scores.of(folds, found)
+            out = np.full((len(alphas), len(folds.test) or 1), np.nan)
+            with suppress(KeyboardInterrupt):  # what is finished stays
+                scores.left_out(objective, alphas, found, out) if isinstance(cv, str) else scores.of(folds, found, out)
             path._choose(out, np.all([part.is_done for part in found.parts], axis=0))
             if path.best_index is not None:
-                path.best_model = refitted(scores.model_at(path.best_index), rows, found, path, device)
+                with suppress(KeyboardInterrupt):
+                    path.best_model = refitted(scores.model_at(path.best_index), rows, found, path, device)
     return path
 
 

@@ -81,7 +81,13 @@ def get_folds(model, X, y, cv, routed: Routed, rows, kept, weight) -> Folds:
         return Folds([], [])
     position = np.full(len(y), -1)
     position[kept] = np.arange(len(kept))
-    splits = [[position[i] for i in split] for split in routed.splitter.split(X, y, **routed.split)]
+    splits = list(routed.splitter.split(X, y, **routed.split))
+    if not splits:
+        raise ValueError(f"cv={cv!r} gives no folds; give at least one pair of training and test rows.")
+    try:
+        splits = [[position[i] for i in split] for split in splits]
+    except IndexError as error:
+        raise ValueError(f"cv={cv!r}: {error}; give numbers of rows, or masks of all {len(y)}.") from error
     train, test = ([split[part][split[part] >= 0] for split in splits] for part in (0, 1))
     for k in range(len(train)):
         for name, some in (("training", rows.weight[train[k]].any()), ("test", len(test[k]))):
@@ -144,28 +150,24 @@ class Scores:
         squared = squared and not callable(scoring)
         self.by_squares = {None: _r2, "r2": _r2, "neg_mean_squared_error": _minus}.get(scoring) if squared else None
 
-    def of(self, folds, found):
-        """Return the scores, (a, folds); NaN where an interrupt left no time."""
-        out = np.full((len(found.parts[0].coef), len(folds.test)), np.nan)
-        try:
-            for k, (index, part) in enumerate(zip(folds.test, found.parts[1:], strict=True)):
-                if self.by_squares and found.tests is not None:
-                    test = found.tests[k]
-                    scores = self.by_squares(test.mean_squares(part.coef, part.intercept), test.squares)
-                else:
-                    scores = self._of_rows(index, self._raw(index, part), part)
-                out[:, k] = np.where(part.is_done, scores, np.nan)
-        except KeyboardInterrupt:
-            pass
-        return out
+    def of(self, folds, found, out) -> None:
+        """Write the scores into `out`, (a, folds)."""
+        for k, (index, part) in enumerate(zip(folds.test, found.parts[1:], strict=True)):
+            if self.by_squares and found.tests is not None and len(index) > 1:  # R2 of one row is none
+                test = found.tests[k]
+                scores = self.by_squares(test.mean_squares(part.coef, part.intercept), test.squares)
+            else:
+                scores = self._of_rows(index, self._raw(index, part), part)
+            out[:, k] = np.where(part.is_done, scores, np.nan)
 
-    def left_out(self, objective, alphas, found):
-        """Return the scores of predictions for rows that were left out, all together, (a, 1)."""
+    def left_out(self, objective, alphas, found, out) -> None:
+        """Write the scores of predictions for rows that were left out, all together, into `out`, (a, 1)."""
         part, rows, total = found.parts[0], self.rows, self.rows.total_weight
         if not self.by_squares:
             raw = np.zeros((len(alphas), rows.n_rows, part.coef.shape[1]))
+            in_target = rows.has_offset and not objective.rows.has_offset
             for which, at, block in left_out(objective, found, alphas):
-                raw[which, at] = block
+                raw[which, at] = block + rows._offset_of(at) if in_target else block
             scores = self._of_rows(np.arange(rows.n_rows), [(slice(0, len(alphas)), raw)], part)
         else:
             y, weight = rows.y.reshape(rows.n_rows, -1).astype(np.float64), rows.weight.astype(np.float64)
@@ -173,9 +175,7 @@ class Scores:
             for which, at, block in left_out(objective, found, alphas):
                 error[which] += np.einsum("ant,n->at", (y[at] - block) ** 2, weight[at]) / total
             scores = self.by_squares(error, weight @ (y - weight @ y / total) ** 2 / total)
-        scores = np.asarray(scores, np.float64)
-        scores[~part.is_done] = np.nan
-        return scores[:, None]
+        out[:, 0] = np.where(part.is_done, scores, np.nan)
 
     def _raw(self, index, part):
         """Yield linear predictors (a, n, outputs) of some rows, for as many penalties at a time as memory allows."""
@@ -196,11 +196,13 @@ class Scores:
         is_declined = self.rows.has_offset and self.scoring is None and "offset" not in settings
         for at, raw in raws:
             raw = raw - self.rows._offset_of(index) if is_declined else raw  # score(X, y) knows of no offset
+            is_known = part.is_done[at] & np.isfinite(raw).all(axis=(1, 2))
             if self.scoring is None and is_classifier(self.model):
                 label = raw[..., 0] > 0 if raw.shape[2] == 1 else raw.argmax(axis=2)
-                out[at] = np.average(label == self.rows.y[index], axis=1, weights=settings.get("sample_weight"))
+                shares = np.average(label == self.rows.y[index], axis=1, weights=settings.get("sample_weight"))
+                out[at] = np.where(is_known, shares, np.nan)
                 continue
-            for i in np.flatnonzero(part.is_done[at]):
+            for i in np.flatnonzero(is_known):
                 shown = self._showing(part, at.start + i, X, raw[i])
                 score = self.scorer(shown, X, y, **settings)
                 score = score.item() if np.ndim(score) == 0 and hasattr(score, "item") else score

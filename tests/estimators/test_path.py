@@ -315,6 +315,8 @@ def test_long_paths_show_progress(diabetes, monkeypatch, capsys):
         ({"Cs": [1.0]}, "a LinearRegression has no C"),
         ({"Cs": [0.0], "model": LogisticRegression(), "y": np.arange(442) % 2}, "no penalty"),
         ({"cv": "many"}, "cv='many' is not allowed"),
+        ({"cv": []}, r"cv=\[\] gives no folds"),
+        ({"cv": [([0, 1], [500])]}, "index 500 is out of bounds .* give numbers of rows, or masks of all 442"),
         ({"cv": 3, "scoring": ["r2", "max_error"]}, "give one name or one scorer"),
         ({"cv": 3, "scoring": lambda *_: {"r2": 1.0}}, r"returned \{'r2': 1.0\}; a scorer returns one number"),
         ({"cv": 3, "sample_groups": [1]}, "only supported if enable_metadata_routing=True"),

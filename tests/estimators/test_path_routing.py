@@ -198,6 +198,22 @@ def test_scorers_see_the_whole_model_of_a_point(model):
         np.testing.assert_allclose(path.scores[i], expected, rtol=1e-6)
 
 
+def test_an_interrupt_of_the_last_fit_keeps_the_path(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gradfit.estimators._path.refitted", interrupted)
+    path = regularization_path(LinearRegression(), X, COUNTS, alphas=[0.1, 1.0], cv=KFOLD)
+    assert (path.best_alpha in path.alphas, path.best_model) == (True, None)
+
+
+@pytest.mark.filterwarnings("ignore:R.2 score is not well-defined")
+def test_one_row_has_no_r2():
+    with pytest.warns(UserWarning, match="1 of 1 penalties have no finite mean score"):
+        path = regularization_path(LinearRegression(), X[:5], COUNTS[:5], alphas=[0.1], cv=5)
+    assert np.isnan(path.scores).all()
+
+
 def test_penalties_without_a_score_are_left_out_aloud():
     def score(model, rows, y):
         return np.nan if np.abs(model.coef_).max() == 0.0 else 1.0
