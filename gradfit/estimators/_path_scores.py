@@ -145,9 +145,10 @@ class Scores:
         self.model, self.rows, self.kept, self.model_at = model, rows, kept, model_at
         self.X, self.y = indexable(X, y)  # of sparse formats some are not
         self.scoring, self.scorer, self.settings = scoring, routed.scorer, routed.score
-        squared = not is_classifier(model) and model._get_loss().quadratic and not rows.has_offset
+        is_named = scoring is None or isinstance(scoring, str)
+        self.is_accuracy = is_named and is_classifier(model) and scoring in (None, "accuracy")
+        squared = is_named and not is_classifier(model) and model._get_loss().quadratic and not rows.has_offset
         squared = squared and ("sample_weight" in self.settings or (rows.weight == 1.0).all())
-        squared = squared and not callable(scoring)
         self.by_squares = {None: _r2, "r2": _r2, "neg_mean_squared_error": _minus}.get(scoring) if squared else None
 
     def of(self, folds, found, out) -> None:
@@ -197,7 +198,7 @@ class Scores:
         for at, raw in raws:
             raw = raw - self.rows._offset_of(index) if is_declined else raw  # score(X, y) knows of no offset
             is_known = part.is_done[at] & np.isfinite(raw).all(axis=(1, 2))
-            if self.scoring is None and is_classifier(self.model):
+            if self.is_accuracy:
                 label = raw[..., 0] > 0 if raw.shape[2] == 1 else raw.argmax(axis=2)
                 shares = np.average(label == self.rows.y[index], axis=1, weights=settings.get("sample_weight"))
                 out[at] = np.where(is_known, shares, np.nan)

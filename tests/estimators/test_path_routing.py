@@ -143,6 +143,10 @@ def test_a_class_without_any_weight_is_no_reason_to_refuse_folds():
     path = regularization_path(LogisticRegression(l1_ratio=0.5), X, LABELS, weights, Cs=[0.1], cv=KFOLD)
     single = LogisticRegression(l1_ratio=0.5, C=0.1, tol=1e-10).fit(X, LABELS, weights)
     np.testing.assert_allclose(path.coefs[0], single.coef_, atol=1e-6)
+    named = regularization_path(
+        LogisticRegression(l1_ratio=0.5), X, LABELS, weights, Cs=[0.1], cv=KFOLD, scoring="accuracy"
+    )
+    assert np.array_equal(path.scores, named.scores)
     assert np.isfinite(path.scores).all()
 
 
