@@ -13,14 +13,18 @@ from gradfit.data._triangle import Triangle
 
 
 class Folds(NamedTuple):
-    """Training and test rows of every fold, as lists of indices."""
+    """Training and test rows of every fold, as lists of indices.
+
+    With `factors`, the weights of a fold's training rows are multiplied by its own; sums know nothing of them.
+    """
 
     train: list
     test: list
+    factors: list | None = None
 
     def counts(self, n_rows: int):
         """Return how often each fold trains on each row, and tests it, both (folds, n)."""
-        return (np.array([np.bincount(i, minlength=n_rows) for i in part]).reshape(-1, n_rows) for part in self)
+        return (np.array([np.bincount(i, minlength=n_rows) for i in part]).reshape(-1, n_rows) for part in self[:2])
 
     def part(self, n_rows: int) -> bool:
         """Return whether every row is tested once, and trained on once in all other folds."""
@@ -31,7 +35,7 @@ class Folds(NamedTuple):
         """Return the weights of the rows in every fold, (n, folds): rows that are held out weigh nothing."""
         out = np.zeros((len(weight), len(self.train)), weight.dtype)
         for k, train in enumerate(self.train):
-            out[:, k] = np.bincount(train, minlength=len(weight)) * weight
+            out[:, k] = np.bincount(train, self.factors and self.factors[k], len(weight)) * weight
         return out
 
 

@@ -90,6 +90,9 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the results of all targets: on the first machine, where there are several."""
         return solve_for(self, objective, options, *given)
 
+    def _weight_factors(self, y, weight):
+        """Return by what the weights of encoded rows are multiplied, (n,), or None for nothing."""
+
     def _agree_on_labels(self, exchange, X, y, has_rows) -> None:
         """Have all workers know what labels there are."""
 

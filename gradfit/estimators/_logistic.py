@@ -223,17 +223,18 @@ class LogisticRegression(ClassifierMixin, PartialFit):
 
     def _wrap(self, X, y, sample_weight, offset, reset=True):
         rows = super()._wrap(X, y, sample_weight, offset, reset=reset)
-        if self.class_weight is None or rows.comes_in_batches:
+        factors = None if rows.comes_in_batches else self._weight_factors(rows.y, rows.weight)
+        if factors is None:
             return rows
-        index, weights = rows.y.astype(int), self._class_weights(rows)
-        if not weights[index].any() and exchange_of_strategy() is None:
+        if not factors.any() and exchange_of_strategy() is None:
             raise ValueError(f"class_weight={self.class_weight!r} leaves no row that counts; raise a weight above 0.")
-        return rows.with_weight(rows.weight * weights[index].astype(rows.dtype))
+        return rows.with_weight(rows.weight * factors.astype(rows.dtype))
 
-    def _class_weights(self, rows):
-        """Return the weight of every class, (n_classes,)."""
-        index, given = rows.y.astype(int), self.class_weight
-        counts = np.bincount(index, minlength=len(self.classes_)), np.bincount(index, rows.weight, len(self.classes_))
+    def _weight_factors(self, y, weight):
+        if self.class_weight is None:
+            return None
+        index, given = y.astype(int), self.class_weight
+        counts = np.bincount(index, minlength=len(self.classes_)), np.bincount(index, weight, len(self.classes_))
         n_rows, total = np.sum(gathered(counts), axis=0)  # those of all workers
         present = np.flatnonzero(n_rows)
         if isinstance(given, dict):
@@ -245,7 +246,7 @@ class LogisticRegression(ClassifierMixin, PartialFit):
         weights[present] = compute_class_weight(given, classes=names, y=names, sample_weight=total[present])
         if not (np.isfinite(weights).all() and (weights >= 0).all()):
             raise ValueError(f"class_weight={self.class_weight!r} is not allowed; weights must be finite and >= 0.")
-        return weights
+        return weights[index]
 
     def _agree_on_labels(self, exchange, X, y, has_rows):
         mine = self._known_classes

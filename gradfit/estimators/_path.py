@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from gradfit.backend._strategies import refuse_strategy
 from gradfit.data._datasets import is_dataset
 from gradfit.estimators._base import LinearModel
 from gradfit.estimators._path_grid import Grid
-from gradfit.estimators._path_scores import Scores, get_folds, refitted
+from gradfit.estimators._path_scores import Scores, get_folds, refitted, route
 from gradfit.inspection._names import feature_names
 from gradfit.solvers._path import solve_paths
 from gradfit.solvers._path_result import Progress
@@ -70,11 +72,18 @@ class RegularizationPath:
     best_C_1se: float | None = None  # noqa: N815
     best_model: Any = None
 
-    def _choose(self, scores) -> None:
+    def _choose(self, scores, is_done) -> None:
         """Take in the scores, and choose: comparisons leave out what is not finite."""
         self.scores, n_folds = scores, scores.shape[1]
         self.mean_score, self.std_score = scores.mean(axis=1), scores.std(axis=1)
         known = np.flatnonzero(np.isfinite(self.mean_score))
+        if without := int(np.sum(is_done & ~np.isfinite(self.mean_score))):
+            warnings.warn(
+                f"{without} of {len(is_done)} penalties have no finite mean score (see the path's scores): the scorer "
+                "gave none, was interrupted, or with cv='loo' some coefficient is decided by one row alone. The best "
+                "penalty is chosen from the others, or is None.",
+                stacklevel=3,
+            )
         if not known.size:
             return
         best = self.best_index = int(known[np.argmax(self.mean_score[known])])
@@ -89,7 +98,7 @@ class RegularizationPath:
 
 def regularization_path(
     model, X, y, sample_weight=None, *, offset=None, alphas=None, Cs=None, n_alphas=100, eps=1e-3, cv=None,
-    scoring=None, groups=None,
+    scoring=None, groups=None, **params,
 ):  # fmt: skip
     """Minimize for all penalties at once, cross-validated over one copy of the data.
 
@@ -118,13 +127,20 @@ def regularization_path(
     eps : float, default=1e-3
         In (0, 1).
     cv : int, splitter, iterable or "loo", optional
-        Folds as scikit-learn understands them, stratified for a classifier. "loo" leaves out every row once without
-        a refit: exactly for a quadratic loss without L1, else by one Newton step from the solution of all rows, with
-        the total penalty ``alpha * total weight`` of all rows.
+        Folds as scikit-learn understands them, stratified for a classifier. Every point of a fold is that of a fit to
+        its training rows, which are also what `class_weight="balanced"` balances there. "loo" leaves out every row
+        once without a refit: exactly for a quadratic loss without L1, else by one Newton step from the solution of
+        all rows, with their class weights, their total penalty ``alpha * total weight``, and what is 0, at a bound
+        or held by a constraint there. A penalty has no score where one row alone decides a coefficient.
     scoring : str or callable, optional
-        A scorer of scikit-learn. The default is the model's own score: R2, D2 or accuracy. Callables get no weights.
+        A scorer of scikit-learn, which sees predictions with their `offset`. The default is the model's own score:
+        R2, D2 or accuracy. It gets `sample_weight`, never class weights, if it is named or the default.
     groups : array-like of shape (n_samples,), optional
         For splitters that need them.
+    **params
+        Metadata for the splitter and the scorer, if ``sklearn.set_config(enable_metadata_routing=True)``. Then these
+        two get what they request by `set_split_request` and `set_score_request`, and nothing else, of `params`,
+        `groups`, `sample_weight` and `offset`; the default scorer is asked as the model's `score`.
 
     Returns
     -------
@@ -179,8 +195,11 @@ def regularization_path(
     grid = Grid(model, alphas, Cs)
     fitted = grid.set(clone(model), 1.0)
     check_settings(type(fitted).__name__, fitted.get_params(deep=False))
-    rows, kept = _wrap(fitted, X, y, sample_weight, offset)
-    folds = get_folds(fitted, X, y, cv, groups, rows, kept)
+    rows, weight = _wrap(fitted, X, y, sample_weight, offset)
+    kept = np.flatnonzero(weight)
+    own = {"sample_weight": None if sample_weight is None else weight, "offset": offset, "groups": groups}
+    routed = route(fitted, y, cv, scoring, own, params)
+    folds = get_folds(fitted, X, y, cv, routed, rows, kept, weight[kept])
     with on_device(model.device) as device:
         objective = fitted._objective(rows)
         alphas = grid.alphas(objective, n_alphas, eps)
@@ -188,20 +207,22 @@ def regularization_path(
         found = solve_paths(objective, folds, grid.of_folds(alphas, folds, rows), fitted._options(objective), progress)
         path = _published(fitted, grid, alphas, rows, found)
         if cv is not None:
-            scores = Scores(fitted, X, np.asarray(y), rows, kept, scoring, sample_weight is not None)
-            path._choose(scores.left_out(objective, alphas, found) if cv == "loo" else scores.of(folds, found))
-            if path.best_alpha is not None:
-                path.best_model = refitted(grid.set(copy.copy(fitted), path.best_alpha), rows, found, path, device)
+            scores = Scores(fitted, X, y, rows, kept, scoring, routed, lambda i: grid.set(copy.copy(fitted), alphas[i]))
+            out = np.full((len(alphas), len(folds.test) or 1), np.nan)
+            with suppress(KeyboardInterrupt):  # what is finished stays
+                scores.left_out(objective, alphas, found, out) if isinstance(cv, str) else scores.of(folds, found, out)
+            path._choose(out, np.all([part.is_done for part in found.parts], axis=0))
+            if path.best_index is not None:
+                with suppress(KeyboardInterrupt):
+                    path.best_model = refitted(scores.model_at(path.best_index), rows, found, path, device)
     return path
 
 
 def _wrap(fitted, X, y, sample_weight, offset):
-    """Return the rows of a model that has been prepared for them, and which rows of X they are."""
+    """Return the rows of a model that has been prepared for them, those with a weight, and the weights of all of X."""
     refuse_strategy("regularization_path")
     rows = fitted._wrap(X, y, sample_weight, offset)
-    if sample_weight is None:
-        return rows, np.arange(rows.n_rows)
-    return rows, np.flatnonzero(_check_sample_weight(sample_weight, X, dtype=rows.dtype))
+    return rows, _check_sample_weight(sample_weight, X, dtype=rows.dtype)
 
 
 def _published(fitted, grid, alphas, rows, found) -> RegularizationPath:

@@ -26,8 +26,8 @@ class Grid:
             raise ValueError(f"Cs={Cs!r}: a {type(model).__name__} has no C; give alphas.")
         if Cs is not None and alphas is not None:
             raise ValueError("alphas and Cs: both are given, and one is 1 / (the other * total weight); give one.")
-        self.given = None if alphas is None else _checked("alphas", alphas, least=0.0)
-        self.Cs = None if Cs is None else _checked("Cs", Cs, least=np.finfo(float).tiny)
+        self.given = None if alphas is None else _checked("alphas", alphas, is_C=False)
+        self.Cs = None if Cs is None else _checked("Cs", Cs, is_C=True)
         self.total = 1.0
         self.l1_ratio = float(model.l1_ratio) if isinstance(model.l1_ratio, Real) else 0.0
 
@@ -52,8 +52,7 @@ class Grid:
         """Return the alphas of all rows and of every fold, (1 + folds, a): C times the training rows' weight."""
         out = np.tile(alphas, (1 + len(folds.train), 1))
         if self.has_C:
-            share = [1.0] + [rows.weight[train].sum(dtype=np.float64) / self.total for train in folds.train]
-            out /= np.array(share)[:, None]
+            out[1:] *= (self.total / folds.weights(rows.weight).sum(axis=0, dtype=np.float64))[:, None]
         return out
 
     def inverse(self, alphas, total_weight: float):
@@ -68,12 +67,14 @@ class Grid:
         return model.set_params(C=1.0 / (alpha * self.total) if alpha > 0 else np.inf)
 
 
-def _checked(name, values, least):
+def _checked(name, values, is_C: bool):
     values = np.asarray(values, dtype=object)
     try:
         numbers = np.ravel(values).astype(np.float64)
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
-    if values.ndim != 1 or not numbers.size or not (np.isfinite(numbers).all() and (numbers >= least).all()):
-        raise ValueError(f"{name}={values.tolist()!r} is not allowed; give finite numbers {'>' if least else '>='} 0.")
+    is_allowed = numbers >= np.finfo(float).tiny if is_C else (numbers >= 0.0) & np.isfinite(numbers)
+    if values.ndim != 1 or not numbers.size or not is_allowed.all():
+        what = "numbers > 0 (np.inf: no penalty)" if is_C else "finite numbers >= 0"
+        raise ValueError(f"{name}={values.tolist()!r} is not allowed; give {what}.")
     return numbers

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import copy
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils.metadata_routing import (
+    MetadataRequest,
+    MetadataRouter,
+    MethodMapping,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.validation import _check_method_params
 
 from gradfit.data._folds import Folds
 from gradfit.solvers._exact import MAX_SUMMARY
@@ -19,31 +29,87 @@ from gradfit.solvers._solve import solve, solve_sums
 _CHUNK = 2**22  # linear predictors that are held at a time, 32 MB
 
 
-def get_folds(model, X, y, cv, groups, rows, kept) -> Folds:
-    """Return the folds, as indices into the rows that are kept."""
-    if isinstance(cv, str) and cv == "loo":
-        _check_left_out(model, rows)
-    if cv is None or (isinstance(cv, str) and cv == "loo"):
-        return Folds([], [])
-    if isinstance(cv, str):
+class Routed(NamedTuple):
+    """The splitter and the scorer of a path, None without, and what each gets besides X and y."""
+
+    splitter: Any
+    scorer: Any
+    split: dict
+    score: dict
+
+
+def route(model, y, cv, scoring, own, params) -> Routed:
+    """Return who gets what: by scikit-learn's metadata routing where it is enabled.
+
+    Parameters
+    ----------
+    model : estimator
+    y : array-like
+    cv, scoring : as for `regularization_path`
+    own : dict
+        What the path has been given for every row: `sample_weight`, `offset`, which it needs itself, and `groups`.
+    params : dict
+        Metadata for others.
+    """
+    _raise_for_params(params, "regularization_path", None)
+    if isinstance(cv, str) and cv != "loo":
         raise ValueError(f"cv={cv!r} is not allowed; give a number of folds, a splitter of scikit-learn, or 'loo'.")
+    if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
+        raise ValueError(f"scoring={scoring!r} is not allowed; give one name or one scorer of scikit-learn.")
+    splitter = None if cv is None or isinstance(cv, str) else check_cv(cv, y, classifier=is_classifier(model))
+    scorer = None if cv is None else check_scoring(model, scoring)
+    if not _routing_enabled():
+        names = [] if callable(scoring) else ["sample_weight"] if scoring else ["sample_weight", "offset"]
+        score = {name: own[name] for name in names if own[name] is not None}
+        return Routed(splitter, scorer, {"groups": own["groups"]}, score)
+    request = MetadataRequest("regularization_path")
+    for name in ("sample_weight", "offset"):
+        request.fit.add_request(param=name, alias=True)
+    router = MetadataRouter("regularization_path").add_self_request(request)
+    for callee, consumer in (("split", splitter), ("score", scorer)):
+        if consumer is not None:
+            router.add(method_mapping=MethodMapping().add(caller="fit", callee=callee), **{callee: consumer})
+    routed = process_routing(router, "fit", **{k: v for k, v in (own | params).items() if v is not None})
+    return Routed(splitter, scorer, *(routed.get(name, {}).get(name, {}) for name in ("split", "score")))
+
+
+def get_folds(model, X, y, cv, routed: Routed, rows, kept, weight) -> Folds:
+    """Return the folds, as indices into the rows that are kept, and whose weights, `weight`, have no factors yet."""
+    if isinstance(cv, str):
+        _check_left_out(model, rows)
+    if routed.splitter is None:
+        return Folds([], [])
     position = np.full(len(y), -1)
     position[kept] = np.arange(len(kept))
-    splitter = check_cv(cv, y, classifier=is_classifier(model))
-    splits = [[position[i] for i in split] for split in splitter.split(X, y, groups)]
+    splits = list(routed.splitter.split(X, y, **routed.split))
+    if not splits:
+        raise ValueError(f"cv={cv!r} gives no folds; give at least one pair of training and test rows.")
+    try:
+        splits = [[position[i] for i in split] for split in splits]
+    except IndexError as error:
+        raise ValueError(f"cv={cv!r}: {error}; give numbers of rows, or masks of all {len(y)}.") from error
     train, test = ([split[part][split[part] >= 0] for split in splits] for part in (0, 1))
     for k in range(len(train)):
-        for name, index in (("training", train[k]), ("test", test[k])):
-            if not rows.weight[index].any():
+        for name, some in (("training", rows.weight[train[k]].any()), ("test", len(test[k]))):
+            if not some:
                 raise ValueError(f"cv={cv!r}: no {name} row of fold {k} has a weight; give fewer folds, or shuffle.")
         if is_classifier(model):
-            absent = np.setdiff1d(np.arange(len(model.classes_)), rows.y[train[k]])
+            absent = np.setdiff1d(rows.y, rows.y[train[k]])
             if absent.size:
                 raise ValueError(
                     f"cv={cv!r}: fold {k} trains on no row of class {model.classes_[int(absent[0])]!r}; give fewer "
                     "folds, or a stratified splitter."
                 )
-    return Folds(train, test)
+    return Folds(train, test, _factors(model, rows.y, weight, train))
+
+
+def _factors(model, y, weight, train):
+    """Return by what factors from the training rows of each fold differ from those of all rows, or None."""
+    whole = model._weight_factors(y, weight)
+    if whole is None:
+        return None
+    whole = np.where(whole > 0, whole, 1.0)  # a weight of 0 stays one
+    return [model._weight_factors(y[index], weight[index]) / whole[index] for index in train]
 
 
 def _check_left_out(model, rows) -> None:
@@ -70,46 +136,47 @@ class Scores:
     rows : Rows
         Of the columns of the fit.
     scoring : str, callable or None
-    weighted : bool
+    routed : Routed
+    model_at : callable
+        Returns a copy of the model with the i-th penalty.
     """
 
-    def __init__(self, model, X, y, rows, kept, scoring, weighted: bool):
-        self.model, self.X, self.y, self.rows, self.kept, self.weighted = model, X, y, rows, kept, weighted
-        self.scoring, self.scorer = scoring, check_scoring(model, scoring)
-        squared = not is_classifier(model) and model._get_loss().quadratic and not rows.has_offset
-        is_r2 = scoring is None or (isinstance(scoring, str) and scoring == "r2")
-        is_mse = isinstance(scoring, str) and scoring == "neg_mean_squared_error"
-        self.by_squares = {(True, False): _r2, (False, True): _minus}.get((is_r2 and squared, is_mse and squared))
+    def __init__(self, model, X, y, rows, kept, scoring, routed: Routed, model_at):
+        self.model, self.rows, self.kept, self.model_at = model, rows, kept, model_at
+        self.X, self.y = indexable(X, y)  # of sparse formats some are not
+        self.scoring, self.scorer, self.settings = scoring, routed.scorer, routed.score
+        is_named = scoring is None or isinstance(scoring, str)
+        self.is_accuracy = is_named and is_classifier(model) and scoring in (None, "accuracy")
+        squared = is_named and not is_classifier(model) and model._get_loss().quadratic and not rows.has_offset
+        squared = squared and ("sample_weight" in self.settings or (rows.weight == 1.0).all())
+        self.by_squares = {None: _r2, "r2": _r2, "neg_mean_squared_error": _minus}.get(scoring) if squared else None
 
-    def of(self, folds, found):
-        """Return the scores, (a, folds)."""
-        out = np.empty((len(found.parts[0].coef), len(folds.test)))
+    def of(self, folds, found, out) -> None:
+        """Write the scores into `out`, (a, folds)."""
         for k, (index, part) in enumerate(zip(folds.test, found.parts[1:], strict=True)):
-            if self.by_squares and found.tests is not None:
+            if self.by_squares and found.tests is not None and len(index) > 1:  # R2 of one row is none
                 test = found.tests[k]
-                out[:, k] = self.by_squares(test.mean_squares(part.coef, part.intercept), test.squares)
+                scores = self.by_squares(test.mean_squares(part.coef, part.intercept), test.squares)
             else:
-                out[:, k] = self._of_rows(index, self._raw(index, part))
-            out[~part.is_done, k] = np.nan
-        return out
+                scores = self._of_rows(index, self._raw(index, part), part)
+            out[:, k] = np.where(part.is_done, scores, np.nan)
 
-    def left_out(self, objective, alphas, found):
-        """Return the scores of predictions for rows that were left out, all together, (a, 1)."""
+    def left_out(self, objective, alphas, found, out) -> None:
+        """Write the scores of predictions for rows that were left out, all together, into `out`, (a, 1)."""
         part, rows, total = found.parts[0], self.rows, self.rows.total_weight
         if not self.by_squares:
             raw = np.zeros((len(alphas), rows.n_rows, part.coef.shape[1]))
+            in_target = rows.has_offset and not objective.rows.has_offset
             for which, at, block in left_out(objective, found, alphas):
-                raw[which, at] = block
-            scores = self._of_rows(np.arange(rows.n_rows), [(slice(0, len(alphas)), raw)])
+                raw[which, at] = block + rows._offset_of(at) if in_target else block
+            scores = self._of_rows(np.arange(rows.n_rows), [(slice(0, len(alphas)), raw)], part)
         else:
             y, weight = rows.y.reshape(rows.n_rows, -1).astype(np.float64), rows.weight.astype(np.float64)
             error = np.zeros((len(alphas), y.shape[1]))
             for which, at, block in left_out(objective, found, alphas):
                 error[which] += np.einsum("ant,n->at", (y[at] - block) ** 2, weight[at]) / total
             scores = self.by_squares(error, weight @ (y - weight @ y / total) ** 2 / total)
-        scores = np.asarray(scores, np.float64)
-        scores[~part.is_done] = np.nan
-        return scores[:, None]
+        out[:, 0] = np.where(part.is_done, scores, np.nan)
 
     def _raw(self, index, part):
         """Yield linear predictors (a, n, outputs) of some rows, for as many penalties at a time as memory allows."""
@@ -121,28 +188,36 @@ class Scores:
             raw = (X @ part.coef[at].reshape(-1, p).T.astype(X.dtype)).reshape(len(index), -1, outputs)
             yield at, np.moveaxis(raw, 1, 0) + part.intercept[at, None] + offset
 
-    def _of_rows(self, index, raws):
-        """Return the scores (a,) of linear predictors of some rows."""
-        weight = self.rows.weight[index] if self.weighted else None
-        if self.scoring is None and is_classifier(self.model):
-            y, out = self.rows.y[index], []
-            for _, raw in raws:
+    def _of_rows(self, index, raws, part):
+        """Return the scores (a,) of linear predictors of some rows, of the penalties that are done."""
+        own, out = self.kept[index], np.full(len(part.coef), np.nan)
+        settings = _check_method_params(self.X, self.settings, own)
+        X = _safe_indexing(self.X, own) if callable(self.scoring) else np.empty((len(index), 0))
+        y = _safe_indexing(self.y, own)
+        is_declined = self.rows.has_offset and self.scoring is None and "offset" not in settings
+        for at, raw in raws:
+            raw = raw - self.rows._offset_of(index) if is_declined else raw  # score(X, y) knows of no offset
+            is_known = part.is_done[at] & np.isfinite(raw).all(axis=(1, 2))
+            if self.is_accuracy:
                 label = raw[..., 0] > 0 if raw.shape[2] == 1 else raw.argmax(axis=2)
-                out.append(np.average(label == y, axis=1, weights=weight))
-            return np.concatenate(out)
-        named = self.scoring is None or isinstance(self.scoring, str)
-        own = self.kept[index]
-        y, X = self.y[own], np.empty((len(index), 0)) if named else _safe_indexing(self.X, own)
-        settings = {"sample_weight": weight} if named and self.weighted else {}
-        if self.scoring is None and self.rows.has_offset:
-            settings["offset"] = self.rows._offset_of(index)
-        return np.array([self.scorer(self._showing(one), X, y, **settings) for _, raw in raws for one in raw])
+                shares = np.average(label == self.rows.y[index], axis=1, weights=settings.get("sample_weight"))
+                out[at] = np.where(is_known, shares, np.nan)
+                continue
+            for i in np.flatnonzero(is_known):
+                shown = self._showing(part, at.start + i, X, raw[i])
+                score = self.scorer(shown, X, y, **settings)
+                score = score.item() if np.ndim(score) == 0 and hasattr(score, "item") else score
+                if not isinstance(score, Real):
+                    raise ValueError(f"scoring={self.scoring!r} returned {score!r}; a scorer returns one number.")
+                out[at.start + i] = score
+        return out
 
-    def _showing(self, raw):
-        """Return the model with these linear predictors, whatever rows it is asked about."""
-        shown = copy.copy(self.model)
-        single = raw.shape[1] == 1 and np.ndim(shown.intercept_) == 0
-        shown._raw = lambda X, offset=None: raw[:, 0] if single else raw
+    def _showing(self, part, i, X, raw):
+        """Return the model of a point of the path, which knows the linear predictors of the rows X already."""
+        shown = self.model_at(i)
+        shown._set_coefficients(part.coef[i].astype(self.rows.dtype), part.intercept[i].astype(self.rows.dtype))
+        compute, known = shown._raw, raw[:, 0] if raw.shape[1] == 1 and np.ndim(shown.intercept_) == 0 else raw
+        shown._raw = lambda rows, offset=None: known if rows is X else compute(rows, offset)
         return shown
 
 

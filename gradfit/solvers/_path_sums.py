@@ -15,6 +15,7 @@ from gradfit.solvers._path_result import PathPart
 from gradfit.solvers._proximal_newton import Model, ProximalNewton, minimize_model
 from gradfit.solvers._solver import Start
 
+_ALONE = 1.5e-8  # part of a row's own prediction that others decide, below which half of the digits are noise
 _ALIKE = 1e4  # largest norm of a column over the smallest up to which one SVD serves all penalties to 1e-10
 
 
@@ -130,7 +131,7 @@ def left_out_ridges(objective, triangle, alphas):
 
     ``y_i - (y_i - z_i) / (1 - h_i)`` with the leverage ``h_i = w_i (1 / W + sum_k u_ik^2 / (s_k^2 + ridge))``, where
     ``u_i`` are the coordinates of the centred row along the singular vectors of all rows. The penalty of a fit
-    without the row is that of all rows, ``alpha W``.
+    without the row is that of all rows, ``alpha W``. NaN where a coefficient is decided by the row alone.
     """
     rows, fit_intercept, p = objective.rows, objective.fit_intercept, triangle.n_features
     spectrum = Spectrum.of(triangle, fit_intercept)
@@ -146,5 +147,7 @@ def left_out_ridges(objective, triangle, alphas):
             leverage = weight[at, None] * ((u * u) @ inverse.T + fit_intercept / total)  # (rows, alphas)
             fitted = (u @ turned.reshape(-1, u.shape[1]).T).reshape(len(u), len(alphas), -1).swapaxes(0, 1)
             residual = y_at - mean[p:] - fitted
-            yield slice(start + at.start, start + at.stop), y_at - residual / (1.0 - leverage.T[:, :, None])
+            rest = 1.0 - leverage.T[:, :, None]
+            rest[rest < _ALONE] = np.nan
+            yield slice(start + at.start, start + at.stop), y_at - residual / rest
         start += len(x)

@@ -275,8 +275,7 @@ def test_groups_callables_and_class_weights(cancer):
     assert path.scores.shape == (2, 3)
     assert_like_single_fits(path, LogisticRegression(class_weight="balanced"), X[:, :4], y, range(2))
     train, test = next(iter(GroupKFold(3).split(X, y, groups)))
-    balance = len(y) / (2 * np.bincount(y))  # those of all rows
-    fold = LogisticRegression(C=path.Cs[1] * 1.0).fit(X[train, :4], y[train], balance[y[train]])
+    fold = LogisticRegression(C=path.Cs[1], class_weight="balanced").fit(X[train, :4], y[train])
     assert path.scores[1, 0] == pytest.approx(scorer(fold, X[test, :4], y[test]))
 
 
@@ -314,7 +313,13 @@ def test_long_paths_show_progress(diabetes, monkeypatch, capsys):
         ({"alphas": []}, r"alphas=\[\] is not allowed"),
         ({"alphas": ["many"]}, r"alphas=\['many'\] is not allowed"),
         ({"Cs": [1.0]}, "a LinearRegression has no C"),
+        ({"Cs": [0.0], "model": LogisticRegression(), "y": np.arange(442) % 2}, "no penalty"),
         ({"cv": "many"}, "cv='many' is not allowed"),
+        ({"cv": []}, r"cv=\[\] gives no folds"),
+        ({"cv": [([0, 1], [500])]}, "index 500 is out of bounds .* give numbers of rows, or masks of all 442"),
+        ({"cv": 3, "scoring": ["r2", "max_error"]}, "give one name or one scorer"),
+        ({"cv": 3, "scoring": lambda *_: {"r2": 1.0}}, r"returned \{'r2': 1.0\}; a scorer returns one number"),
+        ({"cv": 3, "sample_groups": [1]}, "only supported if enable_metadata_routing=True"),
         ({"cv": [(np.arange(5), np.array([], int))]}, "no test row of fold 0 has a weight"),
         ({"model": LinearRegression("absolute_error"), "cv": "loo"}, "cv='loo' leaves rows out by one Newton step"),
         ({"model": LinearRegression(l1_ratio=2.0)}, "l1_ratio=2.0 is not allowed"),
