@@ -103,7 +103,7 @@ class _Problem:
         def is_rounding(theta, error):
             return self.objective.is_rounding(theta, None, None, error, self.scale)
 
-        tol = np.where(folds > 0, _TOL_OF_FOLDS, _TOL)
+        tol = np.maximum(np.where(folds > 0, _TOL_OF_FOLDS, _TOL), 0.1 * self.objective.eps)
         found = minimize_members(evaluate, theta, product, tol, self.objective.eps, is_rounding)
         for b, (at, error) in enumerate(zip(found.theta, found.error, strict=True)):
             done = error <= tol[b] or is_rounding(at, error)
