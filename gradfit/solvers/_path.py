@@ -59,13 +59,16 @@ def _at_intercept(objective):
 
 def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
     """Minimize for all rows and every fold, each for its alphas, (1 + folds, a)."""
-    n_outputs = objective.n_outputs * (objective.rows.n_targets or 1)
-    parts = [PathPart(alphas.shape[1], n_outputs, objective.rows.n_features) for _ in alphas]
+    rows, n_outputs = objective.rows, objective.n_outputs * (objective.rows.n_targets or 1)
+    parts = [PathPart(alphas.shape[1], n_outputs, rows.n_features) for _ in alphas]
     objective = objective._with(penalty=replace(objective.penalty, alpha=0.0))
     found = Paths(parts)
     try:
         is_free = options.solver == "auto" and objective.limits is None
-        if objective.loss.quadratic and is_free:
+        with_l1 = objective.penalty.l1_ratio > 0
+        # few columns are ever looked at where there are more than rows
+        is_wide = with_l1 and n_outputs == 1 and rows.can_center and rows.n_rows < rows.n_features
+        if objective.loss.quadratic and is_free and not is_wide:
             sums = summarize_folds(objective.standardized(sampled=True), folds)
             if sums is not None:
                 found = Paths(parts, sums.total, sums.test)
@@ -77,7 +80,7 @@ def solve_paths(objective, folds, alphas, options: Options, progress) -> Paths:
             scaled = objective.standardized().target(0)
             scaled = scaled if objective.loss.quadratic else scaled.in_unit_of_target()
             found = Paths(parts, scaled=scaled)
-            if objective.penalty.l1_ratio == 0:
+            if not with_l1:
                 path_in_batches(scaled, folds, alphas, parts, progress)
             else:
                 problem = Columns if objective.loss.quadratic and scaled.rows.can_center else SomeColumns

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradfit.objectives._objective import shrink
-from gradfit.solvers._linear_algebra import factorize, jitter
+from gradfit.solvers._linear_algebra import jitter
 from gradfit.solvers._newton import Newton
+from gradfit.solvers._support import SupportEquations
 
 _ROUND, _MAX_ROUNDS = 50, 20
-_POLISHES, _EXCHANGES = 20, 20
+_POLISHES, _EXCHANGES, _PATIENCE = 20, 20, 3
 _SLACK = 1e-9
 _INEXACT, _ROUNDING = 1e-11, 1e-15
 
@@ -25,6 +26,7 @@ class Model(NamedTuple):
     l1: np.ndarray
     lower: Any = -np.inf
     upper: Any = np.inf
+    equations: Any = None  # of its supports
 
     def slope(self, v):
         """Return the gradient of the smooth part at v."""
@@ -48,12 +50,7 @@ class Model(NamedTuple):
 
     def move(self, v, support, signs):
         """Return the move to the minimizer over a support with these signs, or None without one."""
-        index, move = np.flatnonzero(support), np.zeros_like(v)
-        factored = factorize(self.matrix[np.ix_(index, index)])
-        if factored is None or not len(index):
-            return None if factored is None else move
-        move[index] = -factored.solve((self.slope(v) + self.l1 * signs)[index])
-        return move
+        return self.equations.solve(support, -(self.slope(v) + self.l1 * signs))
 
     def at_kink(self, v):
         """Return which variables are at zero, if they are penalized, or at a bound."""
@@ -103,6 +100,7 @@ class ProximalNewton(Newton):
 
 def minimize_model(model: Model):
     """Return the minimizer, as far as rounding allows, and whether it is one. The matrix has a unit diagonal."""
+    model = model._replace(equations=SupportEquations(model.matrix))
     v, done = _exchanged(model, model.origin)
     v, done = (v, True) if done else _polished(model, model.origin)
     for _ in range(_MAX_ROUNDS):
@@ -134,7 +132,8 @@ def _exchanged(model, v):
     """
     rounding = model.rounding
     up, down = model.falls(v, model.slope(v))
-    support = ~model.at_kink(v) | (np.maximum(up, down) > rounding + _SLACK * model.l1)
+    support = ~model.at_kink(v)
+    fewest, patience = len(v) + 1, _PATIENCE
     for _ in range(_EXCHANGES):
         signs = np.where(v != 0, np.sign(v), np.where(up >= down, 1.0, -1.0))
         move = model.move(v, support, signs)
@@ -146,8 +145,12 @@ def _exchanged(model, v):
         v = np.where(beyond, np.where(ahead < low, low, high), ahead)
         up, down = model.falls(v, model.slope(np.where(beyond, ahead, v)))
         leaving = ~support & (np.maximum(up, down) > rounding + _SLACK * model.l1)
-        if not (beyond | leaving).any():
+        wrong = int(np.count_nonzero(beyond | leaving))
+        if not wrong:
             return v, True
+        fewest, patience = (wrong, _PATIENCE) if wrong < fewest else (fewest, patience - 1)
+        if not patience:
+            break
         support = (support & ~beyond) | leaving
     return v, False
 
