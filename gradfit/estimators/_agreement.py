@@ -11,8 +11,6 @@ from sklearn.utils.validation import _get_feature_names, _num_samples
 
 from gradfit.backend._strategies import devices_of_strategy, exchange_of_strategy
 from gradfit.data._datasets import decoded, is_dataset
-from gradfit.data._places import Devices, Workers
-from gradfit.data._shared_rows import Facts, SharedRows
 from gradfit.solvers._identity import identity_of
 
 _OWN = ("device", "verbose", "checkpoint")  # parameters that each worker may have of its own
@@ -29,6 +27,9 @@ def share_rows(model, devices, X, y, sample_weight, offset):
 def _on_devices(rows, names):
     if len(names) == 1 and not devices_of_strategy():
         return rows
+    from gradfit.data._places import Devices  # whoever fits in one place needs none of it
+    from gradfit.data._shared_rows import Facts, SharedRows
+
     shares = rows.split(len(names))
     return SharedRows(Devices(names), shares, rows, [Facts.of(share) for share in shares])
 
@@ -115,6 +116,9 @@ def _on_workers(exchange, model, devices, X, y, sample_weight, offset):
     if mine is None and look.names is not None:
         model.feature_names_in_ = look.names
     compare(exchange.gather({} if mine is None else _facts_of_targets(rows, offset)))
+    from gradfit.data._places import Workers
+    from gradfit.data._shared_rows import Facts, SharedRows
+
     facts = exchange.gather(Facts.of(rows))
     if not sum(fact.total_weight for fact in facts) > 0:
         raise shared_error(ValueError("The weights leave no row that counts on any worker; raise one above 0."))

@@ -44,6 +44,14 @@ def test_a_first_fit_says_nothing():
     assert ran.stdout == "None\n"
 
 
+def test_a_fit_in_one_place_imports_nothing_that_shares_rows_out():
+    ran = run(f"{FIT}\nimport sys; print(sorted(sys.modules))")
+    assert ran.returncode == 0
+    assert "gradfit.backend._strategies" in ran.stdout
+    for module in ("backend._collectives", "data._places", "data._shared_rows"):
+        assert f"'gradfit.{module}'" not in ran.stdout
+
+
 def test_messages_that_are_asked_for_come():
     ran = run(f"{USE.replace('.level', '.constant(0)')}\n{SAY}", level="0")
     assert ran.returncode == 0

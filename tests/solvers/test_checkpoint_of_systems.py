@@ -11,6 +11,7 @@ from gradfit import EquationSystem
 from gradfit.solvers._checkpoint import Checkpoint
 from gradfit.solvers.batched import _descent, _roots
 from gradfit.solvers.batched._boxes import Search as BoxSearch
+from gradfit.solvers.batched._shared_out import sharing
 
 RADII = np.random.default_rng(0).uniform(-1.0, 9.0, size=(60, 2))  # some circles are imaginary, some lines miss theirs
 CIRCLES, PARAMETERS = ["x**2 + y**2 = r", "exp(x) - y = q"], ["r", "q"]
@@ -144,3 +145,10 @@ def test_many_systems_with_and_without_roots_are_a_few_arrays(path, monkeypatch)
     monkeypatch.setattr(Checkpoint, "_write", counted)
     model.fit(RADII)
     assert 5 < sizes[0] < 40
+
+
+def test_systems_that_are_shared_out_are_refused(path):
+    advice = r"systems that are shared out on several workers or devices are not kept\. Leave checkpoint=None"
+    with pytest.raises(ValueError, match=advice):
+        sharing(None, ["CPU:0", "CPU:1"], path)
+    assert sharing(None, ["CPU:0"], path) is None
