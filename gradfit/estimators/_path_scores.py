@@ -21,6 +21,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import _check_method_params
 
 from gradfit.data._folds import Folds
+from gradfit.data._rows import in_cache
 from gradfit.solvers._exact import MAX_SUMMARY
 from gradfit.solvers._path_left_out import left_out
 from gradfit.solvers._result import SolveResult
@@ -180,12 +181,14 @@ class Scores:
 
     def _raw(self, index, part):
         """Yield linear predictors (a, n, outputs) of some rows, for as many penalties at a time as memory allows."""
-        X, offset = self.rows.X[index], self.rows._offset_of(index)
+        X, offset = self.rows.X, self.rows._offset_of(index)
         outputs, p = part.coef.shape[1:]
         step = max(1, _CHUNK // (len(index) * outputs))
         for start in range(0, len(part.coef), step):
             at = slice(start, start + step)
-            raw = (X @ part.coef[at].reshape(-1, p).T.astype(X.dtype)).reshape(len(index), -1, outputs)
+            columns = part.coef[at].reshape(-1, p).T.astype(X.dtype)
+            some = in_cache(len(index), p * X.dtype.itemsize, 1024)  # no copy of all these rows
+            raw = np.concatenate([X[index[rows]] @ columns for rows in some]).reshape(len(index), -1, outputs)
             yield at, np.moveaxis(raw, 1, 0) + part.intercept[at, None] + offset
 
     def _of_rows(self, index, raws, part):
