@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from gradfit import LinearRegression, LogisticRegression, regularization_path
 from tests.benchmarks.data import numeric
+from tests.benchmarks.peers import glum_cv
 from tests.benchmarks.regressions import duality_gap, sparse_truth
 from tests.benchmarks.timing import OURS, Case, case
 
@@ -60,7 +61,9 @@ def path_elastic_net_cv(variation):
     alphas = np.geomspace(10, 0.01, 50)
     fits = {OURS: ours(LinearRegression(l1_ratio=0.5), alphas=alphas, cv=5)}
     fits["ElasticNetCV"] = ElasticNetCV(l1_ratio=0.5, alphas=alphas, cv=5)
-    bars = {"ElasticNetCV": (None, None, 5)}
+    if variation.rows(400_000) <= 50_000:  # it takes minutes as it is
+        fits["glum"] = partial(glum_cv, l1_ratio=0.5, alphas=alphas, cv=5)
+    bars = {"ElasticNetCV": (None, None, 5), "glum": (None, None, 2)}
     return Case(*sparse_truth(variation, 400_000, 100), fits, of_best, "best alpha", bars)
 
 

@@ -15,6 +15,13 @@ def glum(X, y, family="normal", alpha=0.0, **options):
     return SimpleNamespace(coef_=fitted.coef_[None], intercept_=np.array([fitted.intercept_]))
 
 
+def glum_cv(X, y, **options):
+    """A cross-validated linear model of glum, with the penalty that it has chosen."""
+    from glum import GeneralizedLinearRegressorCV
+
+    return GeneralizedLinearRegressorCV(family="normal", **options).fit(X, y)
+
+
 def statsmodels(X, y, kind, **options):
     """A linear model of statsmodels, by the name of its class."""
     import statsmodels.api
