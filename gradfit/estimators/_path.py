@@ -155,15 +155,15 @@ def regularization_path(
 
     Notes
     -----
-    *Quadratic losses* of up to 2,000 features take one pass: sums per fold, those of a fold's training rows merged
-    from the other folds', all penalties on the sums. Nothing is subtracted, so nothing cancels but the means within
-    a sum; where these, or a condition number above 1e4 (float32: 1e2), would cost digits, the rows are factored
-    instead (QR, block by block), at about five times the time of the pass. *Other smooth losses* minimize over all
-    rows, penalty by penalty, and from there over all folds at once, by quasi-Newton iterations with the curvature of
-    all rows; on small data all penalties and folds are one batch. Only scores come of the folds, so their gradients
-    are reduced to 1e-8, not 1e-10. *L1 penalties* go from one penalty to the next; sequential strong rules [1]_ leave
-    out columns, and what they leave out is checked at every solution. What is left, such as losses with kinks, are single warm-started fits. Ctrl-C keeps the
-    penalties that are finished. Leave-one-out scores follow [2]_.
+    *Quadratic losses* of up to 2,000 features take one pass: sums per fold, those of a fold's training rows merged from
+    the other folds', all penalties on the sums. Nothing is subtracted, so nothing cancels but the means within a sum;
+    where these, or a condition number above 1e4 (float32: 1e2), would cost digits, the rows are factored instead (QR,
+    block by block), at about five times the time of the pass. *Other smooth losses* minimize over all rows, penalty by
+    penalty, and from there over all folds at once, by quasi-Newton iterations with the curvature of all rows; on small
+    data all penalties and folds are one batch. Only scores come of the folds, so their gradients are reduced to 1e-8,
+    not 1e-10. *L1 penalties* go from one penalty to the next; sequential strong rules [1]_ leave out columns, and what
+    they leave out is checked at every solution. What is left, such as losses with kinks, are single warm-started fits.
+    Ctrl-C keeps the penalties that are finished. Leave-one-out scores follow [2]_.
 
     References
     ----------
