@@ -18,7 +18,8 @@ _GRACE = 3.0  # seconds between signals: TensorFlow ends within 2.7 of an error,
 _EPILOG = """\
 Each worker is a process with a TF_CONFIG of free ports on the loopback address, which
 tf.distribute.MultiWorkerMirroredStrategy() reads. Its lines of output begin with its number. When one fails, all are
-ended, and its exit status is the launcher's. OMP_NUM_THREADS, where it is not set, is a worker's share of the cores.
+ended, and its exit status is the launcher's. Unless they are set, OMP_NUM_THREADS is a worker's share of the cores, and
+TF_CPP_MIN_LOG_LEVEL is 2: no chatter of TensorFlow's.
 Three workers, at most twice started again from their checkpoint:
   python -m gradfit.launch --workers 3 --restarts 2 script.py --rows 1000
 """
@@ -70,7 +71,7 @@ def _run(command: list[str], count: int, stops: list[int]) -> tuple[int, int]:
     readers: list[threading.Thread] = []
     lock = threading.Lock()
     # 3 workers on 2 cores: threads of NumPy's that wait for a core made passes 2 to 3 times as long.
-    cores = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
+    defaults = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)), "TF_CPP_MIN_LOG_LEVEL": "2"}
     guard = [sys.executable, "-I", "-S", "-c", _GUARD]
     with subprocess.Popen(guard, stdin=subprocess.PIPE, text=True, start_new_session=True) as pids, ExitStack() as undo:
         undo.callback(pids.kill)
@@ -81,7 +82,7 @@ def _run(command: list[str], count: int, stops: list[int]) -> tuple[int, int]:
             own["no_grpc_proxy"] = "127.0.0.1"  # where http_proxy is set, TensorFlow would wait for ever
             worker = subprocess.Popen(
                 [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=cores | os.environ | own, start_new_session=True,
+                env=defaults | os.environ | own, start_new_session=True,
             )  # fmt: skip
             workers.append(worker)
             print(worker.pid, file=pids.stdin, flush=True)

@@ -55,7 +55,8 @@ class EquationSystem(SolvedSystems):
         ``{"x": (0, None)}`` or one pair per unknown. No iterate leaves them.
     n_starts : int or "all", default=1
         Starts per system: x0 and low-discrepancy points inside the bounds or around x0, all in one batch. "all" finds
-        and proves every root within finite bounds, of equations given as strings: see Notes.
+        and proves every root within finite bounds, of equations given as strings, mostly sooner than 50 starts a system
+        would: see Notes.
     max_iter : int, default=200
         Iterations from each start; where they find no root, up to four further attempts of at most 60 each follow from
         elsewhere. With "all", how often boxes are halved.
@@ -70,9 +71,10 @@ class EquationSystem(SolvedSystems):
     verbose : int, default=0
         1 prints from how many starts a root has been found, and at last that all are finished.
     checkpoint : str or os.PathLike, optional
-        A file in which `fit` keeps, at most once a second, the systems that are finished, a few thousand at a time, or
-        with "all" where the search stands. If there is one, of the same data and settings, `fit` goes on from it as if
-        it had never ended. It remains after Ctrl-C and a crash, and is removed after any other end.
+        A file in which `fit` keeps, at most once a second, the systems that are finished, a sixteenth or a few thousand
+        at a time, or with "all" where the search stands. If there is one, of the same data and settings, `fit` goes on
+        from it as if it had never ended. It remains after Ctrl-C and a crash, and is removed after any other end. On
+        several devices or workers it is refused.
 
     Attributes
     ----------

@@ -191,8 +191,9 @@ class UserFunction:
     def _failed(self, error, arguments) -> ValueError:
         parts = [part for part in tf.nest.flatten(arguments) if hasattr(part, "dtype") and part.shape != [0]]
         kinds = ", ".join(f"a {part.dtype.name} tensor of shape {tuple(part.shape)}" for part in parts)
+        said = str(error).rstrip(". ")
         return ValueError(
-            f"{self.what} failed with {type(error).__name__}: {error} It is called with {kinds}; it must use "
+            f"{self.what} failed with {type(error).__name__}: {said}. It is called with {kinds}; it must use "
             "TensorFlow operations only (tf.math, not NumPy, and tf.where instead of Python's if), with numbers as "
             "Python floats or tf.cast(..., x.dtype)."
         )

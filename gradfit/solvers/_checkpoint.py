@@ -26,9 +26,9 @@ class NoCheckpoint:
         """Last as long as a fit to data of which a function returns the facts."""
         yield
 
-    def seed(self, random_state):
-        """Return what draws samples and shuffles."""
-        return random_state
+    def seed(self, random_state) -> int:
+        """Return an integer from which samples and shuffles are drawn: alike with a checkpoint and without."""
+        return _as_seed(random_state)
 
     def once(self, name, compute):
         """Return what a function returns, or what it returned when the fit began."""
@@ -68,7 +68,7 @@ class Checkpoint(NoCheckpoint):
         self.path, self.identity, self.verbose = os.fsdecode(path), identity_of(owner, settings, raisable), verbose
         self.entries: dict[str, Any] = {}
         self.n_runs = 0
-        self.written, self.has_warned = time.perf_counter(), False
+        self.written, self.has_kept, self.has_warned = time.perf_counter(), False, False
 
     @contextmanager
     def session(self, facts):
@@ -79,11 +79,12 @@ class Checkpoint(NoCheckpoint):
         try:
             yield
         except BaseException:
-            self._write()
+            if self.has_kept:  # else it ended before it began
+                self._write()
             raise
 
     def seed(self, random_state):
-        """Return an integer: what a generator would draw next is nothing that a file can tell."""
+        """Return the same integer each time that the fit begins."""
         return self.once("seed", lambda: _as_seed(random_state))
 
     def once(self, name, compute):
@@ -125,7 +126,7 @@ class Checkpoint(NoCheckpoint):
         return self.path + ".tmp"
 
     def _keep(self, name, entry):
-        self.entries[name] = entry
+        self.entries[name], self.has_kept = entry, True
         if time.perf_counter() - self.written >= self.interval:
             self._write()
 
@@ -161,9 +162,10 @@ class Checkpoint(NoCheckpoint):
             EOFError,
             zipfile.BadZipFile,
         ) as error:
+            reason = f" ({error})" if isinstance(error, OSError) else ""  # the others speak of formats
             raise ValueError(
-                f"checkpoint={self.path!r}: the file is no checkpoint of gradfit ({error}). Delete it, or give another "
-                "path."
+                f"checkpoint={self.path!r}: the file is no checkpoint of gradfit, or damaged{reason}. Delete it, or "
+                "give another path."
             ) from error
         if changed:
             raise ValueError(

@@ -19,6 +19,7 @@ from gradfit.solvers.batched._satisfied import ULPS, satisfied
 from gradfit.solvers.batched._search import Search
 
 _SLAB = 1 << 16  # entries of Jacobians at a time, so that they stay in the cache, and memory is bounded
+_PARTS = 16  # at least, where finished ones are kept
 _DISTINCT, _DISTINCT_MULTIPLE = 1e-6, 1e-3
 _BESIDE = 1e-6
 _EPS = np.finfo(np.float64).eps
@@ -83,6 +84,8 @@ def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, rep
     n_systems, n_starts, size = starts.shape
     directions = random_state.normal(size=(2, size))  # the same for every system, as if it were alone
     step = max(_SLAB // (n_starts * size**2), 1)
+    if kept is not NOTHING_KEPT:
+        step = min(step, -(-n_systems // _PARTS))
     parts, done, squares, total = [], 0, 0.0, n_systems * n_starts
     with np.errstate(all="ignore"), on_one_thread():
         for first in range(0, n_systems, step):
@@ -90,7 +93,7 @@ def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, rep
             tell = None if report is None else partial(_tell, report, done, total)
             keep, part = kept.keeper(f"systems from {first}"), kept.get(f"systems from {first}")
             if part is None:
-                part = _find(equations, member, starts[member], tol, max_iter, directions, tell)
+                part = _interruptible(equations, member, starts[member], tol, max_iter, directions, tell)
                 if keep is not None and not equations.interrupted:
                     keep(part)
             parts.append(part)
@@ -101,6 +104,15 @@ def find_roots(equations: Equations, starts, *, tol, max_iter, random_state, rep
     found = parts[0] if len(parts) == 1 else _joined(parts)
     found.n_evaluations, found.tol, found.max_iter = equations.n_evaluations, tol, max_iter
     return found
+
+
+def _interruptible(equations, *how):
+    """Return what `_find` does; after Ctrl-C, wherever that was, with those that are not solved by then as they are."""
+    try:
+        return _find(equations, *how)
+    except KeyboardInterrupt:
+        equations.interrupted = True
+        return _find(equations, *how)
 
 
 def _tell(report, before, total, done, value):
