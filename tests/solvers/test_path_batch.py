@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 import gradfit.solvers._path_batch as engine
@@ -105,6 +106,18 @@ def test_separated_classes_have_no_minimum_without_a_penalty(classes):
     assert regularization_path(LogisticRegression(), X, y, Cs=Cs).converged.all()
     path = regularization_path(LogisticRegression(), X, y, Cs=Cs, cv=splits)
     np.testing.assert_array_equal(path.converged, [True, True, False])
+
+
+def test_categories_without_events_have_no_minimum_without_a_penalty():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    X[:, 1] = X[:, 0] > 0
+    y = np.where(X[:, 1] > 0, rng.poisson(2.0, 200), 0)
+    with pytest.warns(ConvergenceWarning, match="the coefficients keep growing"):  # of the best model
+        path = regularization_path(LinearRegression("poisson"), X, y, alphas=[1.0, 0.0], cv=2)
+    np.testing.assert_array_equal(path.converged, [True, False])
+    y[::10] += 1
+    assert regularization_path(LinearRegression("poisson"), X, y, alphas=[1.0, 0.0], cv=2).converged.all()
 
 
 def test_few_rows_of_many_columns_need_no_hessian_a_member(monkeypatch):
