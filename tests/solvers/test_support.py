@@ -83,3 +83,13 @@ def test_penalties_of_tiny_columns_hide_no_slopes_of_others(alpha):
     assert model.converged_
     assert model.coef_[-1] != 0
     assert np.all(np.abs(slopes) <= alpha * (1 + 1e-6) + 1e-9 * X.std(axis=0))
+
+
+def test_refinements_in_vain_are_given_up(monkeypatch):
+    tried = []
+    monkeypatch.setattr(SupportEquations, "_refined", lambda *how: tried.append(1))
+    equations, support = SupportEquations(np.eye(40)), np.ones(40, bool)
+    for j in range(10):
+        support[j] = False
+        np.testing.assert_allclose(equations.solve(support, np.ones(40)), support * 1.0, rtol=1e-11)
+    assert len(tried) == module._LOST
