@@ -90,6 +90,10 @@ class LinearModel(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the results of all targets: on the first machine, where there are several."""
         return solve_for(self, objective, options, *given)
 
+    def _is_separated(self, objective, coef, intercept) -> bool:
+        """Return whether no finite optimum exists, as coefficients of labels grow without end."""
+        return False
+
     def _weight_factors(self, y, weight):
         """Return by what the weights of encoded rows are multiplied, (n,), or None for nothing."""
 

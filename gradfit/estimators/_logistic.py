@@ -275,14 +275,15 @@ class LogisticRegression(ClassifierMixin, PartialFit):
 
     def _solve(self, objective, options, *given):
         results = super()._solve(objective, options, *given)
-        has_room = objective.limits is None or objective.limits.has_room(results[0].coef)
-        if np.isinf(self.C) and has_room and self._is_separated(objective.rows, results[0]):
+        if np.isinf(self.C) and self._is_separated(objective, results[0].coef, results[0].intercept):
             results[0].status = "separable"
         return results
 
-    def _is_separated(self, rows, result) -> bool:
+    def _is_separated(self, objective, coef, intercept) -> bool:
         """Return whether every row that counts lies on its own class's side, so that no finite optimum exists."""
-        return not rows.comes_in_batches and all(rows.each(_are_on_their_side, result.coef, result.intercept))
+        if objective.rows.comes_in_batches or not (objective.limits is None or objective.limits.has_room(coef)):
+            return False
+        return all(objective.rows.each(_are_on_their_side, coef, intercept))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

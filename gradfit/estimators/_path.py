@@ -206,6 +206,7 @@ def regularization_path(
         alphas = grid.alphas(objective, n_alphas, eps)
         progress = Progress(f"{type(model).__name__} path", len(alphas) * (1 + len(folds.test)), model.verbose > 0)
         found = solve_paths(objective, folds, grid.of_folds(alphas, folds, rows), fitted._options(objective), progress)
+        _find_separated(fitted, objective, alphas, folds, found.parts)
         path = _published(fitted, grid, alphas, rows, found)
         if cv is not None:
             scores = Scores(fitted, X, y, rows, kept, scoring, routed, lambda i: grid.set(copy.copy(fitted), alphas[i]))
@@ -224,6 +225,15 @@ def _wrap(fitted, X, y, sample_weight, offset):
     refuse_strategy("regularization_path")
     rows = fitted._wrap(X, y, sample_weight, offset)
     return rows, _check_sample_weight(sample_weight, X, dtype=rows.dtype)
+
+
+def _find_separated(fitted, objective, alphas, folds, parts) -> None:
+    """Have no point claim a minimum where, without a penalty, coefficients grow without end, as in a single fit."""
+    for i in np.flatnonzero(alphas == 0):
+        weights = folds.weights(objective.rows.weight)
+        for k, part in enumerate(parts):
+            of_fold = objective if k == 0 else objective.on(objective.rows.weighted(weights[:, k - 1]))
+            part.converged[i] &= not fitted._is_separated(of_fold, part.coef[i], part.intercept[i])
 
 
 def _published(fitted, grid, alphas, rows, found) -> RegularizationPath:

@@ -104,12 +104,13 @@ def _is_smooth(objective) -> bool:
 
 
 def path_by_fits(objective, alphas, part: PathPart, options: Options, tick) -> None:
-    """Fill in what has not converged by single fits, each from the solution for the penalty before."""
+    """Fill in what has not converged, or has no penalty, by single fits, each from the solution before."""
     options = options._replace(tol=min(options.tol, 1e-9), record=False, progress=None, start=None)
     for i, alpha in enumerate(alphas):
         if part.converged[i]:
             options = options._replace(start=(part.coef[i], part.intercept[i]))
-            continue
+            if alpha > 0:  # else only a fit tells whether the minimum is at infinity
+                continue
         results = solve(objective._with(penalty=replace(objective.penalty, alpha=alpha)), options)
         if any(result.status == "interrupted" for result in results):
             raise KeyboardInterrupt

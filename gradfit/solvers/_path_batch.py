@@ -13,7 +13,7 @@ from gradfit.solvers.batched._lbfgs import minimize_members
 
 _TOL, _TOL_OF_FOLDS = 1e-10, 1e-8  # of folds nothing but the scores is wanted
 _SMALL = 1e6  # rows x parameters up to which all penalties and folds are one batch
-_NEWTON = 4e8  # multiplications up to which a Hessian a member costs less than the iterations that it saves
+_NEWTON = 1e7  # multiplications of all folds up to which Hessians cost less than the iterations that they save
 _MAX_CURVATURE = 2_000  # columns up to which a square matrix preconditions
 _MEMBERS = 64  # at once: 6 take 1.9 times as long each, as products of so few columns read the rows too often
 _PAIRS = 16  # vectors that L-BFGS remembers
@@ -25,18 +25,23 @@ def path_in_batches(objective, folds, alphas, parts, tick) -> None:
     """Fill in the coefficients of all rows and every fold for their alphas, (1 + folds, a), of one target."""
     weight = objective.rows.weight
     problem = _Problem(objective, np.column_stack([weight, folds.weights(weight)]), alphas, parts)
-    (n_folds, n_alphas), size = alphas.shape, objective.size
-    small = objective.rows.n_rows * size <= _SMALL and objective.n_outputs == 1
-    with on_one_thread():
-        if small and objective.rows.n_rows * size**2 * n_folds <= _NEWTON:
-            problem.by_newton(np.repeat(np.arange(n_folds), n_alphas), np.tile(np.arange(n_alphas), n_folds))
-            tick(n_folds * n_alphas)
-            return
+    (n_folds, n_alphas), size, n_rows = alphas.shape, objective.size, objective.rows.n_rows
+    by_newton = objective.n_outputs == 1 and n_rows * size <= _SMALL
+    by_newton = by_newton and n_folds * (n_rows + 2 * size) * size**2 <= _NEWTON  # sums of a Hessian, and a solve
+    if by_newton:
+        at_once = max(1, _MOST_ENTRIES // (n_folds * size**2))
+    else:
         width = size // objective.n_outputs
         entries = size * max(_PAIRS * n_folds, width if width <= _MAX_CURVATURE else 0)
         at_once = max(1, min(_MEMBERS // n_folds, _MOST_ENTRIES // entries))
+    with on_one_thread():
         for first in range(0, n_alphas, at_once):
-            problem.by_curvatures(np.arange(first, min(first + at_once, n_alphas)), tick)
+            penalties = np.arange(first, min(first + at_once, n_alphas))
+            if by_newton:
+                problem.by_newton(np.repeat(np.arange(n_folds), len(penalties)), np.tile(penalties, n_folds))
+                tick(n_folds * len(penalties))
+            else:
+                problem.by_curvatures(penalties, tick)
 
 
 class _Problem:

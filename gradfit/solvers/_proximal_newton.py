@@ -39,9 +39,8 @@ class Model(NamedTuple):
 
     @property
     def rounding(self):
-        """Slopes below it are rounding errors."""
-        size = np.abs(self.gradient).max() + self.l1.max()
-        return _INEXACT * size + _ROUNDING * np.abs(self.origin).max()
+        """Slopes below it are rounding errors; penalties above all slopes, of columns of tiny scale, add nothing."""
+        return _INEXACT * np.abs(self.gradient).max() + _ROUNDING * np.abs(self.origin).max()
 
     def walls(self, signs):
         """Return the next kinks below and above, for variables of these signs."""

@@ -11,6 +11,7 @@ from gradfit.solvers._linear_algebra import factorize
 _FEW, _SHARE = 16, 8  # variables, and one in so many, that may differ: of 1,900, 14 changes cost 0.05 of a factor each
 _INEXACT = 1e-12  # of the right sides, left over
 _REFINED = 2
+_LOST = 3  # refinements in vain, after which each support has a factor of its own: the matrix is too ill-conditioned
 
 
 class SupportEquations:
@@ -24,6 +25,7 @@ class SupportEquations:
     def __init__(self, matrix):
         self.matrix = matrix
         self.factored: Any = None
+        self.n_lost = 0
         self.on_base = np.zeros(len(matrix), bool)
         self.columns: dict[int, np.ndarray] = {}  # of changed variables, whitened
 
@@ -31,8 +33,10 @@ class SupportEquations:
         """Return x with zeros off the support, or None where its equations are singular."""
         changed = np.flatnonzero(support != self.on_base)
         few = self.factored is not None and len(changed) <= _FEW + np.count_nonzero(self.on_base) // _SHARE
-        if few and (found := self._refined(support, target, changed)) is not None:
-            return found
+        if few and self.n_lost < _LOST:
+            if (found := self._refined(support, target, changed)) is not None:
+                return found
+            self.n_lost += 1
         found = np.zeros(len(target))
         if not support.any():
             return found

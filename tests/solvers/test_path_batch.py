@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 import gradfit.solvers._path_batch as engine
@@ -89,3 +90,49 @@ def test_penalties_come_in_chunks_and_without_folds(n_alphas, counted, monkeypat
     assert diagonal.converged.all()
     np.testing.assert_allclose(diagonal.scores, whole.scores, rtol=1e-12)
     np.testing.assert_allclose(diagonal.coefs, whole.coefs, rtol=1e-5, atol=1e-7 * np.abs(whole.coefs).max())
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_separated_classes_have_no_minimum_without_a_penalty(classes):
+    """A point claims what a single fit claims; in folds too, here in one that lacks the rows in the way."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.digitize(X[:, 0], [[0.0], [-0.5, 0.5]][classes - 2])
+    Cs = [1.0, 1e3, np.inf]
+    path = regularization_path(LogisticRegression(), X, y, Cs=Cs, cv=2)
+    np.testing.assert_array_equal(path.converged, [True, True, False])
+    X, y = np.vstack([np.repeat(np.diag([2.0, 0.5]), classes, axis=0), X]), np.append(np.tile(np.arange(classes), 2), y)
+    n, more = len(y), 2 * classes
+    splits = [(np.arange(more, n), np.arange(more)), (np.arange(n - 10), np.arange(n - 10, n))]
+    assert regularization_path(LogisticRegression(), X, y, Cs=Cs).converged.all()
+    path = regularization_path(LogisticRegression(), X, y, Cs=Cs, cv=splits)
+    np.testing.assert_array_equal(path.converged, [True, True, False])
+
+
+def test_categories_without_events_have_no_minimum_without_a_penalty():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    X[:, 1] = X[:, 0] > 0
+    y = np.where(X[:, 1] > 0, rng.poisson(2.0, 200), 0)
+    with pytest.warns(ConvergenceWarning, match="the coefficients keep growing"):  # of the best model
+        path = regularization_path(LinearRegression("poisson"), X, y, alphas=[1.0, 0.0], cv=2)
+    np.testing.assert_array_equal(path.converged, [True, False])
+    y[::10] += 1
+    assert regularization_path(LinearRegression("poisson"), X, y, alphas=[1.0, 0.0], cv=2).converged.all()
+
+
+def test_few_rows_of_many_columns_need_no_hessian_a_member(monkeypatch):
+    orders, evaluate = [], Members.evaluate
+
+    def noted(members, theta, column, l2, order="gradient"):
+        orders.append(order)
+        return evaluate(members, theta, column, l2, order)
+
+    monkeypatch.setattr(Members, "evaluate", noted)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 150))
+    y = (X[:, 0] + 0.3 * rng.normal(size=20) > 0).astype(int)
+    path = regularization_path(LogisticRegression(), X, y, cv=3, n_alphas=5)
+    assert path.converged.all()
+    assert "hessian" not in orders
+    regularization_path(LogisticRegression(), X[:, :5], y, cv=3, n_alphas=5)
+    assert orders[-1] == "hessian"

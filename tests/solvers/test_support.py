@@ -69,3 +69,27 @@ def test_wide_paths_are_as_low_as_coordinate_descent_in_few_solves(name, X, l1_r
 
     for alpha, ours, theirs in zip(path.alphas, path.coefs, coefs.T, strict=True):
         assert objective(ours, alpha) <= objective(theirs, alpha) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1e3, 1e6])
+def test_penalties_of_tiny_columns_hide_no_slopes_of_others(alpha):
+    """The L1 weight of a standardized column of scale 1e-8 is 1e16 times that of a column of scale 1e8."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 5))
+    y = X @ rng.standard_normal(5) + rng.standard_normal(200)
+    X = X * np.geomspace(1e-8, 1e8, 5)
+    model = LinearRegression(l1_ratio=1.0, alpha=alpha).fit(X, y)
+    slopes = X.T @ (y - model.predict(X)) / len(y)
+    assert model.converged_
+    assert model.coef_[-1] != 0
+    assert np.all(np.abs(slopes) <= alpha * (1 + 1e-6) + 1e-9 * X.std(axis=0))
+
+
+def test_refinements_in_vain_are_given_up(monkeypatch):
+    tried = []
+    monkeypatch.setattr(SupportEquations, "_refined", lambda *how: tried.append(1))
+    equations, support = SupportEquations(np.eye(40)), np.ones(40, bool)
+    for j in range(10):
+        support[j] = False
+        np.testing.assert_allclose(equations.solve(support, np.ones(40)), support * 1.0, rtol=1e-11)
+    assert len(tried) == module._LOST
