@@ -99,7 +99,7 @@ def test_readme_calls(call):
 
 @pytest.mark.parametrize("theirs", ["Ridge", "ElasticNet", "Logistic", "Quantile", "Poisson", "make_pipeline"])
 def test_readme_calls_fit_what_scikit_learn_fits(theirs):
-    (row,) = [row for row in coming_from() if row[1].startswith(theirs)]
+    row = next(row for row in coming_from() if row[1].startswith(theirs))
     random = np.random.default_rng(0)
     X = random.normal(size=(60, 2))
     y = random.poisson(np.exp(X @ [0.5, -0.5])).astype(float)
