@@ -55,6 +55,14 @@ def ending(patch, after, error):
     return made
 
 
+def killed(model, monkeypatch):
+    """Let a fit end in an error when its first part is made."""
+    with monkeypatch.context() as patch:
+        ending(patch, 2, KilledError)
+        with pytest.raises(KilledError):
+            model.fit(RADII)
+
+
 def fitted(model):
     return {name: getattr(model, name) for name in PARTS}, [getattr(model, name) for name in LISTS]
 
@@ -104,10 +112,7 @@ def test_what_is_finished_is_not_solved_again(path, monkeypatch):
 
 def test_systems_of_another_fit_are_refused(path, monkeypatch):
     model = clone(MODELS["one start"]).set_params(checkpoint=path)
-    with monkeypatch.context() as patch:
-        ending(patch, 2, KilledError)
-        with pytest.raises(KilledError):
-            model.fit(RADII)
+    killed(model, monkeypatch)
     kept = path.read_bytes()
     for changed, reason in (
         ({"equations": ["x**2 + y**2 = r", "exp(x) + y = q"]}, r"equations was .* and is .* now"),
@@ -153,10 +158,7 @@ def test_systems_that_are_shared_out_are_refused(path):
 
 def test_one_other_entry_is_another_fit_and_a_refused_fit_leaves_nothing(path, monkeypatch):
     model = clone(MODELS["one start"]).set_params(checkpoint=path)
-    with monkeypatch.context() as patch:
-        ending(patch, 3, KilledError)
-        with pytest.raises(KilledError):
-            model.fit(RADII)
+    killed(model, monkeypatch)
     changed = RADII.copy()
     changed[1, 0] += 1e-13
     with pytest.raises(ValueError, match="the digest of X was"):
